@@ -1,0 +1,50 @@
+# Everything sets itself up: a machine needs Python 3.11+ and make. `make help` lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench stop clean
+
+help:  ## This list
+	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo  ## The main job on Python's own documentation: node, ingest, search, measure
+	@$(BIN)/osplade demo
+
+test: $(VENV)/.dev  ## All tests, those on a real OpenSearch node included
+	@$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev  ## Format, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/pyright
+
+bench: $(VENV)/.dev  ## Documents per second: ours against sentence-transformers, in one run
+	@$(BIN)/python benchmarks/encoder.py
+
+stop: $(VENV)/.demo  ## Stop the local node
+	@$(BIN)/osplade node stop
+
+clean:  ## Remove the virtual environment and caches of this checkout
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+
+# The stamps are written last, so an interrupted installation is done again.
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; call make PYTHON=python3.11")'
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
+	@echo "Installing what the demo needs ..."
+	@$(PIP) --editable '.[cpu,eval,node]'
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	@echo "Installing what the tests need (torch is large: some minutes) ..."
+	@$(PIP) --editable '.[cpu,docker,eval,export,node]' --group dev
+	@touch $@

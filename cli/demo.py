@@ -1,0 +1,122 @@
+"""``osplade demo``: the main job from nothing to a table of measures, on real text that is on every machine."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+from rich.rule import Rule
+
+from opensearch_splade.cli import options
+from opensearch_splade.cli.evaluating import compare
+from opensearch_splade.cli.ingesting import IngestJob, run_job
+from opensearch_splade.cli.rendering import outcomes_table, side_by_side
+from opensearch_splade.cli.wiring import Cluster, QueryBundles, open_cluster, open_searchers
+from opensearch_splade.errors import TargetError
+from opensearch_splade.evaluation.collection import Collection, load_collection
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.ingest.target import check_index
+from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+
+if TYPE_CHECKING:
+    from opensearch_splade.plugin.launcher import RunningNode
+
+INDEX = "osplade-demo"
+WAYS = ("bm25", "weighted-terms", "neural-sparse", "knn", "hybrid")
+QUESTIONS = (
+    "read a csv file into dictionaries",
+    "run a program and get what it printed",
+    "wait until several threads have finished",
+    "remember the results of expensive function calls",
+)
+
+
+@click.command()
+@click.option("--collection", default="python-docs", show_default=True, help="A BEIR folder, or an ir_datasets id.")
+@click.option("--docker", is_flag=True, help="Start the node in Docker rather than from zips.")
+@click.option("--fresh", is_flag=True, help="Ingest again even where the demo's index is complete.")
+@options.cluster
+def demo(*, collection: str, docker: bool, fresh: bool, url: str | None, insecure: bool) -> None:
+    """Start a node, ingest a collection, ask it in every way, and measure each.
+
+    \b
+    Example:
+      osplade demo
+      osplade demo --collection ./scifact
+      osplade demo --collection beir/nfcorpus/test
+    """
+    from opensearch_splade.plugin.launcher import ensure_node
+
+    console = Console()
+    loaded = load_collection(collection)
+    node = ensure_node(url, docker=docker, console=console)
+    cluster = open_cluster(node.url, insecure=insecure)
+    console.print(f"OpenSearch {cluster.capabilities.version_text} at {node.url} ({node.how})", highlight=False)
+    index = index_name(loaded)
+    _ingest(cluster, loaded, index, console, fresh=fresh)
+    searchers = open_searchers(cluster, index, QueryBundles())
+    first = next(iter(searchers.values()))
+    for question in QUESTIONS if loaded.name == "python-docs" else islice(loaded.queries.values(), 3):
+        answers = {way: first.search(question, mode=way, size=3, explain=True) for way in WAYS}
+        console.print(Rule(), side_by_side(question, answers))
+    outcomes = compare(loaded, searchers, (), console)
+    console.print(Rule(), outcomes_table(outcomes, f"{loaded.name}: {len(loaded.queries)} judged questions"))
+    _farewell(console, node, index)
+
+
+def index_name(collection: Collection) -> str:
+    """The demo's own index for a collection."""
+    if collection.name == "python-docs":
+        return INDEX
+    return f"{INDEX}-{re.sub(r'[^a-z0-9]+', '-', collection.name.lower()).strip('-')}"
+
+
+def _ingest(cluster: Cluster, collection: Collection, index: str, console: Console, *, fresh: bool) -> None:
+    """Fills the demo's index, unless a finished run of the same bundles is there."""
+    job = IngestJob(
+        source=collection.source,
+        index=index,
+        sparse=SparseEncoder.load("splade-tiny"),
+        dense=DenseEncoder.load("minilm-l6"),
+        count_idf=True,
+    )
+    if not fresh and _is_complete(cluster, job):
+        console.print(f"Index {index} is complete; nothing to ingest (--fresh does it again).", highlight=False)
+        return
+    report = run_job(cluster, job, console)
+    console.print(
+        f"{report.indexed:,} passages in {index}: text, {report.features / max(1, report.indexed):.0f} features and a "
+        f"384-dimensional vector each, {report.rate:.0f} passages a second.",
+        highlight=False,
+    )
+    if report.dead:
+        console.print(f"[yellow]{report.dead:,} could not be written; see {job.dead_letters}.")
+
+
+def _is_complete(cluster: Cluster, job: IngestJob) -> bool:
+    """Whether the query weights are there, which a run writes last. An index of other bundles is ours to replace."""
+    if not cluster.client.indices.exists(index=job.index):
+        return False
+    found = IndexMeta.read(cluster.client, job.index)
+    try:
+        check_index(job.index, found, job.meta)
+    except TargetError:
+        cluster.client.indices.delete(index=job.index)
+        return False
+    return found.query_weights is not None
+
+
+def _farewell(console: Console, node: RunningNode, index: str) -> None:
+    lines = [
+        "",
+        f"The node goes on at {node.url}. Next:",
+        f'  osplade search "how do I merge two dictionaries" --index {index} --explain',
+        "  osplade demo --collection FOLDER        a BEIR folder of your own",
+        "  osplade demo --collection beir/nfcorpus/test   any ir_datasets id, where there is internet",
+        f"  curl '{node.url}/{index}/_search?size=1&pretty'" if node.how != "given" else "",
+        "  osplade node stop --purge               stops the node and deletes its data" if node.how != "given" else "",
+    ]
+    console.print("\n".join(filter(None, lines)), highlight=False, markup=False)

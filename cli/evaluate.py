@@ -1,0 +1,73 @@
+"""``osplade eval``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+import orjson
+from rich.console import Console
+
+from opensearch_splade.cli import options
+from opensearch_splade.cli.evaluating import compare
+from opensearch_splade.cli.rendering import outcomes_table
+from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
+from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.evaluation.systems import score_error
+
+
+@click.command("eval")
+@click.argument("collection")
+@options.index
+@click.option("--split", default="test", show_default=True, help="Which judgements of a BEIR folder.")
+@click.option("--mode", "modes", multiple=True, help="Only this way of asking; may be given several times.")
+@click.option("--query-side", type=click.Choice(QUERY_SIDES), default="auto", show_default=True)
+@options.query_encoders
+@options.cluster
+@options.as_json
+def evaluate(
+    collection: str,
+    *,
+    index: str,
+    split: str,
+    modes: tuple[str, ...],
+    query_side: str,
+    bundle: str | None,
+    dense_bundle: str | None,
+    url: str | None,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Measure every way of asking an index over the judged questions of COLLECTION.
+
+    COLLECTION is a BEIR folder (queries.jsonl, qrels/SPLIT.tsv), python-docs, or an ir_datasets id. Its documents
+    must be in the index already (`osplade ingest`).
+
+    \b
+    Example:
+      osplade eval ./scifact --index scifact
+      osplade eval ./scifact --index scifact --mode bm25 --mode bm25+knn --json
+    """
+    loaded = load_collection(collection, split)
+    cluster = open_cluster(url, insecure=insecure)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle), query_side)
+    outcomes = compare(loaded, searchers, modes, Console(stderr=True))
+    first = next(iter(searchers.values()))
+    checked = [
+        mode
+        for mode in ("neural-sparse", "weighted-terms")
+        if first.target.sparse and not first.target.lacks("neural-sparse")
+    ]
+    errors = {mode: score_error(first, mode, loaded) for mode in checked}
+    if as_json:
+        found = {"collection": loaded.name, "split": split, "index": index, "questions": len(loaded.queries)}
+        found |= {
+            "server": cluster.capabilities.version_text,
+            "systems": list(map(asdict, outcomes)),
+            "score_error": errors,
+        }
+        click.echo(orjson.dumps(found))
+        return
+    Console().print(outcomes_table(outcomes, f"{loaded.name}, {len(loaded.queries)} questions, index {index}"))
+    for mode, error in errors.items():
+        click.echo(f"{mode}: the server's scores equal the exact dot products within {error:.1e}")

@@ -1,0 +1,77 @@
+"""``osplade export``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from rich.console import Console
+
+from opensearch_splade.cli import options
+from opensearch_splade.errors import OspladeError
+from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.onnx_models.bundle import Precision
+from opensearch_splade.onnx_models.checkpoint import Activation, Kind
+from opensearch_splade.types import Document
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("out", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--kind", type=click.Choice(["auto", *get_args(Kind)]), default="auto", show_default=True)
+@click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32", show_default=True)
+@click.option(
+    "--max-length", type=click.IntRange(8), metavar="N", help="Tokens. [default: the checkpoint's, 512 at most]"
+)
+@click.option("--activation", type=click.Choice(get_args(Activation)), help="For checkpoints that do not state theirs.")
+@click.option(
+    "--query-weights",
+    metavar="idf:COLLECTION",
+    help="Makes the bundle inference-free: weights are token idf over a JSONL file, a BEIR folder or pydoc:.",
+)
+@click.option("--revision", help="Hub branch, tag or commit.")
+@click.option("--name", help="Name of the bundle. [default: the checkpoint's]")
+@click.option("--replace", is_flag=True, help="Replace an existing bundle.")
+@options.as_json
+def export(
+    checkpoint: str, out: Path, *, query_weights: str | None, revision: str | None, as_json: bool, **how: Any
+) -> None:
+    """Export CHECKPOINT (a folder or a hub id) to the bundle folder OUT.
+
+    The graph is compared with torch on real text before anything is written. int8 suits CPUs, fp16 GPUs.
+
+    \b
+    Example:
+      osplade export naver/splade-v3 splade-v3 --precision int8 --max-length 256
+      osplade export ./my-splade my-bundle --query-weights idf:corpus.jsonl
+    """
+    from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+
+    texts = _idf_texts(query_weights) if query_weights else None
+    with Console(stderr=True).status(f"exporting {checkpoint} ..."):
+        bundle = export_bundle(checkpoint, out, ExportOptions(**how), revision=revision, idf_texts=texts)
+    manifest = bundle.manifest
+    if as_json:
+        click.echo(manifest.model_dump_json())
+        return
+    click.echo(
+        f"{out}: {manifest.kind} bundle, {manifest.precision}, {manifest.max_length} tokens, "
+        f"fingerprint {manifest.fingerprint}\n"
+        f"parity with torch on {manifest.parity.texts} texts: largest difference {manifest.parity.max_abs_error:.2g}, "
+        f"smallest cosine {manifest.parity.min_cosine:.4f}"
+    )
+    if not manifest.activation_stated:
+        click.echo(
+            "The checkpoint does not state its activation; log(1 + relu) of the SPLADE papers was taken, as "
+            "sentence-transformers does. If its card says otherwise: --activation log1p_log1p.",
+            err=True,
+        )
+
+
+def _idf_texts(text: str) -> Iterator[str]:
+    kind, _, collection = text.partition(":")
+    if kind != "idf" or not collection:
+        raise OspladeError(f"--query-weights {text}: write idf:COLLECTION, for example idf:corpus.jsonl.")
+    return (record.passage for record in read_source(collection) if isinstance(record, Document))

@@ -1,0 +1,138 @@
+"""An ingest run with its progress bar: shared by ``osplade ingest`` and ``osplade demo``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from opensearch_splade.cli.wiring import Cluster
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.ingest.bulk import BulkWriter
+from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.pipeline import DocumentEncoder, IngestReport, run
+from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.ingest.target import IndexOptions, check_index, meta_for, prepare_index
+from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
+from opensearch_splade.plugin.query_weights import save_query_weights
+from opensearch_splade.transport import asking
+from opensearch_splade.types import Document
+
+DEAD_LETTERS = Path("dead-letters.jsonl")
+SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class IngestJob:
+    """What to ingest, where to, and how."""
+
+    source: str
+    index: str
+    sparse: SparseEncoder
+    dense: DenseEncoder | None = None
+    pruning: Pruning | None = None
+    count_idf: bool = False
+    dead_letters: Path = DEAD_LETTERS
+    options: IndexOptions = field(default_factory=IndexOptions)
+
+    @property
+    def meta(self) -> IndexMeta:
+        """What the index says of itself."""
+        return meta_for(self.sparse, self.dense, self.pruning)
+
+    def encoder(self) -> DocumentEncoder:
+        """A fresh document encoder."""
+        meta = self.meta
+        marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
+        frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.count_idf else None
+        return DocumentEncoder(self.sparse, self.dense, self.pruning, marker, frequencies)
+
+
+def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
+    """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
+    records = read_source(job.source)
+    prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
+    encoder = job.encoder()
+    writer = BulkWriter(cluster.client, job.index)
+    with DeadLetterFile(job.dead_letters) as dead_letters, _progress(job.source, console) as on_progress:
+        report = run(records, encoder, writer, dead_letters, on_progress)
+    with asking(job.index):
+        cluster.client.indices.refresh(index=job.index)
+    if encoder.frequencies is not None and report.indexed:
+        save_query_weights(cluster.client, job.index, encoder.frequencies.idf())
+    return report
+
+
+def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, Any]:
+    """What ``run_job`` would do: reads the whole source, encodes the first documents, writes nothing."""
+    with asking(job.index):
+        exists = bool(cluster.client.indices.exists(index=job.index))
+    if exists:
+        check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
+    documents, dead = 0, list[DeadLetter]()
+    sample: list[Document] = []
+    with console.status(f"reading {job.source} ..."):
+        for record in read_source(job.source):
+            if isinstance(record, DeadLetter):
+                dead.append(record)
+                continue
+            documents += 1
+            if len(sample) < SAMPLE:
+                sample.append(record)
+        report = IngestReport()
+        actions = job.encoder().actions(sample, report)
+    return {
+        "index": job.index,
+        "would_be_made": not exists,
+        "meta": job.meta.to_json(),
+        "documents": documents,
+        "dead_letters": len(dead),
+        "first_dead_letters": [{"place": one.place, "reason": one.reason} for one in islice(dead, 5)],
+        "sample": {
+            "documents": len(sample),
+            "features_each": round(report.features / max(1, len(sample)), 1),
+            "bytes_each": round(sum(len(action.source) for action in actions) / max(1, len(sample))),
+            "truncated": report.truncated,
+        },
+    }
+
+
+@contextmanager
+def _progress(source: str, console: Console) -> Iterator[Any]:
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("ingesting", total=_count(source), rate="")
+
+        def show(report: IngestReport) -> None:
+            rate = f"{report.rate:.0f}/s" + (f", {report.dead} dead" if report.dead else "")
+            progress.update(task, completed=report.indexed + report.dead, rate=rate)
+
+        yield show
+
+
+def _count(source: str) -> int | None:
+    """Lines of a plain file, cheaply, so that the bar knows its end; ``None`` where only reading tells."""
+    from opensearch_splade.ingest.sources import corpus_file
+
+    if source == "-" or source.endswith(":") or source.startswith("ir_datasets:"):
+        return None
+    path = corpus_file(source)
+    if path.suffix == ".gz":
+        return None
+    with path.open("rb") as stream:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))

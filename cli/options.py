@@ -1,0 +1,67 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from opensearch_splade.onnx_models import Device, shipped
+
+_Decorated = Callable[..., Any]
+
+
+class _BundleType(click.ParamType[str]):
+    """A bundle folder, or a shipped one by name (completed by tab)."""
+
+    name = "bundle"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[Any]:  # noqa: ARG002
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="dir")]
+
+
+BUNDLE = _BundleType()
+
+url = click.option(
+    "--url",
+    metavar="URL",
+    help="The cluster. [default: $OPENSEARCH_URL, else the running local node] "
+    "Credentials: $OPENSEARCH_USER and $OPENSEARCH_PASSWORD.",
+)
+insecure = click.option("--insecure", is_flag=True, help="Do not verify the server's TLS certificate.")
+index = click.option("--index", required=True, metavar="NAME", help="The index (or, for searching, an alias).")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+
+
+def cluster(function: _Decorated) -> _Decorated:
+    """``--url`` and ``--insecure``."""
+    return url(insecure(function))
+
+
+def device(function: _Decorated) -> _Decorated:
+    """``--device``, parsed."""
+
+    def parse(_: click.Context, __: click.Parameter, text: str) -> Device:
+        return Device.parse(text)
+
+    help_text = "cpu, cpu:THREADS, cuda, cuda:INDEX or tensorrt."
+    return click.option("--device", default="cpu", show_default=True, callback=parse, help=help_text)(function)
+
+
+def query_encoders(function: _Decorated) -> _Decorated:
+    """``--bundle``, ``--dense-bundle``, ``--query-side`` of commands that ask."""
+    options = (
+        click.option(
+            "--bundle", type=BUNDLE, help="Sparse bundle for questions. [default: the shipped one that made the index]"
+        ),
+        click.option(
+            "--dense-bundle", type=BUNDLE, help="Dense bundle for questions. [default: the shipped one that made it]"
+        ),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -1,0 +1,87 @@
+"""``osplade search``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+import orjson
+from rich.console import Console
+
+from opensearch_splade.cli import options
+from opensearch_splade.cli.rendering import hits_table
+from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
+from opensearch_splade.errors import QueryError
+
+
+@click.command()
+@click.argument("question")
+@options.index
+@click.option(
+    "--mode",
+    default="hybrid",
+    show_default=True,
+    help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf.",
+)
+@click.option("--query-side", type=click.Choice(QUERY_SIDES), default="auto", show_default=True)
+@click.option("--size", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Hits to show.")
+@click.option(
+    "--filter", "filter_", metavar="JSON", help='A query that hits must match, e.g. {"term":{"metadata.kind":"class"}}.'
+)
+@click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
+@click.option("--dry-run", is_flag=True, help="Print the search body and send nothing.")
+@options.query_encoders
+@options.cluster
+@options.as_json
+def search(
+    question: str,
+    *,
+    index: str,
+    mode: str,
+    query_side: str,
+    size: int,
+    filter_: str | None,
+    explain: bool,
+    dry_run: bool,
+    bundle: str | None,
+    dense_bundle: str | None,
+    url: str | None,
+    insecure: bool,
+    as_json: bool,
+) -> None:
+    """Ask an index QUESTION.
+
+    \b
+    Example:
+      osplade search "read a csv file into dictionaries" --index osplade-demo --explain
+      osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
+    """
+    cluster = open_cluster(url, insecure=insecure)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle), query_side)
+    searcher = next(iter(searchers.values()))
+    asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
+    if dry_run:
+        click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
+        return
+    result = searcher.search(question, **asked)
+    if as_json:
+        click.echo(
+            orjson.dumps({"took_ms": result.took_ms, "notices": result.notices, "hits": list(map(asdict, result.hits))})
+        )
+        return
+    Console().print(hits_table(result, explain=explain))
+    for notice in result.notices:
+        click.echo(f"note: {notice}", err=True)
+
+
+def _filter(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise QueryError(f"--filter is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise QueryError('--filter takes one query object, for example {"term": {"metadata.kind": "class"}}.')
+    return found

@@ -1,0 +1,1 @@
+"""Collections, measures and the comparison of ways to ask."""

@@ -1,0 +1,1 @@
+"""Documents to an index: read, encode, prune, round, write; nothing lost without saying so."""

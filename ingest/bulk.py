@@ -1,0 +1,169 @@
+"""Bulk writer: prepared documents to the cluster, judged item by item.
+
+``_bulk`` answers 200 even when items failed; each item carries its own status. Items the cluster was too busy for (429,
+503) and requests that did not get through are sent again with jittered exponential back-off. A request whose answer was
+lost may have been applied: deterministic ids make sending it again harmless. Items the cluster refuses for good come
+back as failures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import orjson
+import tenacity
+
+from opensearch_splade.errors import ClusterError, TargetError
+
+_TRY_AGAIN = {429, 502, 503, 504}
+_TOO_LARGE = 413
+
+
+class Action(NamedTuple):
+    """One document ready to be written.
+
+    Attributes:
+        id: Its ``_id``.
+        source: Its JSON, as bytes.
+    """
+
+    id: str
+    source: bytes
+
+
+class Failure(NamedTuple):
+    """One document that the cluster refused for good."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long the cluster may be away.
+
+    Attributes:
+        patience: Seconds after the first failure until giving up.
+        first_wait: Upper bound of the first pause in seconds; it doubles each time.
+        longest_wait: Upper bound of any pause in seconds.
+    """
+
+    patience: float = 120.0
+    first_wait: float = 0.5
+    longest_wait: float = 20.0
+
+
+class _NotYetError(Exception):
+    """Some items must be sent again."""
+
+
+class BulkWriter:
+    """Writes actions into one index. One writer may be used by several threads.
+
+    Args:
+        client: An opensearch-py client.
+        index: The index.
+        policy: How long to try.
+    """
+
+    def __init__(self, client: Any, index: str, policy: RetryPolicy | None = None) -> None:
+        self._client = client
+        self._index = index
+        self._policy = policy or RetryPolicy()
+        self._lock = threading.Lock()
+        self.retries = 0
+        """Items that had to be sent again so far."""
+
+    def write(self, actions: Sequence[Action]) -> list[Failure]:
+        """Returns when each action is acknowledged or refused for good.
+
+        Returns:
+            The refused ones.
+
+        Raises:
+            ClusterError: The cluster stayed away, or busy, for longer than the policy allows.
+            TargetError: The index is gone.
+        """
+        policy = self._policy
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(_NotYetError),
+            wait=tenacity.wait_random_exponential(policy.first_wait, policy.longest_wait),
+            stop=tenacity.stop_after_delay(policy.patience),
+            reraise=True,
+        )
+        pending, failures = list(actions), list[Failure]()
+        try:
+            for attempt in retrying:
+                with attempt:
+                    pending, reason = self._send(pending, failures)
+                    if pending:
+                        self._count_retries(len(pending))
+                        raise _NotYetError(reason)
+        except _NotYetError as error:
+            raise ClusterError(
+                f"The cluster did not take {len(pending)} documents for {policy.patience:g} s: {error}. What was "
+                "acknowledged is in the index; run the same command again when the cluster is well: ids are "
+                "deterministic, so nothing is doubled."
+            ) from error
+        return failures
+
+    def _send(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
+        """One request. Gives the actions to send again and why; appends what is refused for good to ``failures``."""
+        from opensearchpy import exceptions
+
+        if not actions:
+            return [], ""
+        body = b"".join(b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(id_), source) for id_, source in actions)
+        try:
+            answer = self._client.bulk(body=body, index=self._index)
+        except exceptions.ConnectionError as error:
+            return actions, f"connection failed ({type(error).__name__})"
+        except exceptions.TransportError as error:
+            if error.status_code == _TOO_LARGE:
+                return self._halve(actions, failures)
+            if error.status_code in _TRY_AGAIN:
+                return actions, f"HTTP {error.status_code}"
+            raise ClusterError(f"The cluster refused a bulk request: {error.status_code} {error.error}.") from error
+        return self._sort_out(actions, answer["items"], failures)
+
+    def _halve(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
+        if len(actions) == 1:
+            size = len(actions[0].source)
+            failures.append(Failure(actions[0].id, f"The cluster takes no request of {size:,} bytes (HTTP 413)."))
+            return [], ""
+        middle = len(actions) // 2
+        left, why_left = self._send(actions[:middle], failures)
+        right, why_right = self._send(actions[middle:], failures)
+        return left + right, why_left or why_right
+
+    def _sort_out(
+        self, actions: list[Action], items: Sequence[dict[str, Any]], failures: list[Failure]
+    ) -> tuple[list[Action], str]:
+        again, why = list[Action](), ""
+        for action, item in zip(actions, items, strict=True):
+            outcome = item["index"]
+            status = outcome["status"]
+            if status in _TRY_AGAIN:
+                again.append(action)
+                why = f"HTTP {status} for some documents"
+            elif status >= 300:
+                error = outcome.get("error", {})
+                if error.get("type") == "index_not_found_exception":
+                    raise TargetError(f"The index {self._index} is gone. Was it deleted during the run?")
+                failures.append(Failure(action.id, _reason(status, error)))
+        return again, why
+
+    def _count_retries(self, count: int) -> None:
+        with self._lock:
+            self.retries += count
+
+
+def _reason(status: int, error: dict[str, Any]) -> str:
+    """The server's own words, the innermost cause last."""
+    reasons = [f"{status} {error.get('type', '')}: {error.get('reason', '')}"]
+    while error := error.get("caused_by", {}):
+        reasons.append(str(error.get("reason", "")))
+    return "; ".join(reasons)

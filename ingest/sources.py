@@ -1,0 +1,164 @@
+"""Sources: where documents come from.
+
+* ``corpus.jsonl`` (or ``.jsonl.gz``, or ``-`` for standard input): one JSON object a line with ``text`` and, by choice,
+  ``_id`` or ``id`` and ``title``; other fields are kept as metadata.
+* a BEIR folder: its ``corpus.jsonl``.
+* ``pydoc:`` the documentation of the Python standard library on this machine.
+* ``ir_datasets:ID`` the documents of a collection that ir_datasets knows, downloaded by it when needed.
+
+A record that is no document does not stop a source: it is yielded as a dead letter, with its line.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from opensearch_splade.errors import DocumentError, MissingExtraError, SourceError
+from opensearch_splade.ingest.dead_letters import DeadLetter
+from opensearch_splade.types import Document
+
+MAX_ID_BYTES = 512  # OpenSearch refuses longer ones
+_CORPUS_NAMES = ("corpus.jsonl", "corpus.jsonl.gz")
+_JSON_KINDS = {dict: "object", list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
+
+
+def read_source(source: str) -> Iterator[Document | DeadLetter]:
+    """Documents one by one, in the source's order; unreadable records as dead letters.
+
+    Raises:
+        SourceError: There is no such source, or it cannot be read to its end.
+    """
+    if source == "pydoc:":
+        from opensearch_splade.ingest.pydoc_source import read_pydoc
+
+        return iter(read_pydoc())
+    if source.startswith("ir_datasets:"):
+        return _without_duplicates(_read_ir_datasets(source.partition(":")[2]))
+    if source == "-":
+        return _without_duplicates(_read_lines(sys.stdin.buffer, "standard input"))
+    return _without_duplicates(_read_file(corpus_file(source)))
+
+
+def corpus_file(source: str) -> Path:
+    """The JSON-lines file that a path names: itself, or the corpus of a BEIR folder.
+
+    Raises:
+        SourceError: There is none.
+    """
+    path = Path(source)
+    if path.is_dir():
+        for name in _CORPUS_NAMES:
+            if (path / name).is_file():
+                return path / name
+        raise SourceError(f"{source} is a folder without {' or '.join(_CORPUS_NAMES)}, so it is no BEIR collection.")
+    if not path.is_file():
+        raise SourceError(
+            f"There is no source {source}. Give a .jsonl or .jsonl.gz file, a BEIR folder, "
+            "- for standard input, or pydoc:."
+        )
+    return path
+
+
+def _read_ir_datasets(name: str) -> Iterator[Document | DeadLetter]:
+    try:
+        import ir_datasets
+    except ImportError as error:
+        raise MissingExtraError("ir_datasets", "eval") from error
+    for record in ir_datasets.load(name).docs_iter():
+        title, text = getattr(record, "title", ""), getattr(record, "text", None)
+        fields = {"_id": record.doc_id, "title": title, "text": record.default_text() if text is None else text}
+        try:
+            yield to_document(fields)
+        except DocumentError as error:
+            yield DeadLetter(f"{name} {record.doc_id}", str(error), fields, record.doc_id)
+
+
+def _read_file(path: Path) -> Iterator[Document | DeadLetter]:
+    is_gzip = path.suffix == ".gz"
+    with cast("BinaryIO", gzip.open(path)) if is_gzip else path.open("rb") as stream:
+        try:
+            yield from _read_lines(stream, path.name)
+        except (OSError, EOFError) as error:
+            raise SourceError(f"{path} cannot be read to its end: {error}.") from error
+
+
+def _read_lines(stream: BinaryIO, name: str) -> Iterator[Document | DeadLetter]:
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            yield DeadLetter(place, f"Not valid JSON: {error}.", line.decode(errors="replace").rstrip("\n"))
+            continue
+        try:
+            yield to_document(record)
+        except DocumentError as error:
+            identity = record.get("_id") if isinstance(record, dict) else None
+            yield DeadLetter(place, str(error), record, None if identity is None else str(identity))
+
+
+def to_document(record: Any) -> Document:
+    """One JSON value as a document.
+
+    Raises:
+        DocumentError: It is none; says which field and why.
+    """
+    if not isinstance(record, dict):
+        raise DocumentError(f"A document is a JSON object, not {_kind(record)}.")
+    title, text = (_text(record, field) for field in ("title", "text"))
+    if not (title.strip() or text.strip()):
+        raise DocumentError("No text: neither 'text' nor 'title' holds a word.")
+    rest = {key: value for key, value in record.items() if key not in {"_id", "id", "title", "text", "metadata"}}
+    metadata = record.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise DocumentError(f"'metadata' must be a JSON object, not {_kind(metadata)}.")
+    return Document(_identity(record, title, text), text, title, {**metadata, **rest})
+
+
+def _text(record: dict[str, Any], field: str) -> str:
+    value = record.get(field)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise DocumentError(f"'{field}' must be a string, not {_kind(value)}.")
+    return value
+
+
+def _identity(record: dict[str, Any], title: str, text: str) -> str:
+    """The given id, or a hash of the content: either way the same document has the same id in every run."""
+    value = record.get("_id", record.get("id"))
+    if value is None:
+        return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:32]
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise DocumentError(f"The id must be a non-empty string or a whole number, not {value!r}.")
+    identity = str(value)
+    if len(identity.encode()) > MAX_ID_BYTES:
+        raise DocumentError(f"The id has {len(identity.encode())} bytes; OpenSearch takes {MAX_ID_BYTES}.")
+    return identity
+
+
+def _without_duplicates(records: Iterator[Document | DeadLetter]) -> Iterator[Document | DeadLetter]:
+    """A second document with an id would silently replace the first; it becomes a dead letter instead."""
+    seen: set[int] = set()  # 64-bit hashes, not the ids: millions of them must fit
+    for record in records:
+        if isinstance(record, Document):
+            key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
+            if key in seen:
+                content = {"_id": record.id, "title": record.title, "text": record.text, "metadata": record.metadata}
+                yield DeadLetter(f"id {record.id}", "This id came before in the same source.", content, record.id)
+                continue
+            seen.add(key)
+        yield record
+
+
+def _kind(value: Any) -> str:
+    return f"a JSON {_JSON_KINDS.get(type(value), 'null')}"

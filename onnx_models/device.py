@@ -1,0 +1,74 @@
+"""Device: where a graph runs. One value decides providers and their options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from opensearch_splade.errors import DeviceError, MissingExtraError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A place to run a graph.
+
+    Attributes:
+        kind: ``cpu``, ``cuda`` or ``tensorrt``.
+        index: Which GPU.
+        threads: CPU threads within one operator; 0 leaves it to ONNX Runtime (one per physical core).
+    """
+
+    kind: Literal["cpu", "cuda", "tensorrt"] = "cpu"
+    index: int = 0
+    threads: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Device:
+        """Reads ``cpu``, ``cpu:4`` (threads), ``cuda``, ``cuda:1`` (which GPU) or ``tensorrt``.
+
+        Raises:
+            DeviceError: The text is none of these.
+        """
+        kind, _, number = text.partition(":")
+        if kind not in _PROVIDERS or not (number.isdigit() or not number):
+            raise DeviceError(f"{text!r} is not a device; choose cpu, cpu:THREADS, cuda, cuda:INDEX or tensorrt.")
+        if kind == "cpu":
+            return cls("cpu", threads=int(number or 0))
+        return cls("cuda" if kind == "cuda" else "tensorrt", index=int(number or 0))
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens per batch, padding included, that keep the device busy and its caches warm.
+
+        1,024 on CPU: a tile of scores stays in the cache (benchmarks/README.md). GPUs want more; not measured yet.
+        """
+        return 1024 if self.kind == "cpu" else 16_384
+
+    def session(self, model: bytes) -> Any:
+        """An ``onnxruntime.InferenceSession`` for this device.
+
+        Raises:
+            MissingExtraError: ONNX Runtime is not installed.
+            DeviceError: The installed ONNX Runtime lacks the provider.
+        """
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError("onnxruntime", "cpu", "gpu") from error
+        if _PROVIDERS[self.kind] not in onnxruntime.get_available_providers():
+            raise DeviceError(
+                f"The installed ONNX Runtime cannot run on {self.kind}; it offers "
+                f"{', '.join(onnxruntime.get_available_providers())}. For NVIDIA GPUs: pip uninstall onnxruntime && "
+                "pip install 'opensearch-splade[gpu]'."
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(model, options, providers=self._providers())
+
+    def _providers(self) -> list[Any]:
+        if self.kind == "cpu":
+            return [_PROVIDERS["cpu"]]
+        return [(_PROVIDERS[self.kind], {"device_id": self.index}), _PROVIDERS["cpu"]]

@@ -1,0 +1,256 @@
+"""Export: checkpoint to bundle, proven against torch before anything is written."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from opensearch_splade.errors import BundleError, CheckpointError
+from opensearch_splade.onnx_models.bundle import (
+    MANIFEST,
+    MODEL,
+    QUERY_WEIGHTS,
+    TOKENIZER,
+    Bundle,
+    Manifest,
+    Origin,
+    Parity,
+    Precision,
+    QuerySide,
+    fingerprint,
+    sha256,
+)
+from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint, Kind, open_checkpoint
+from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.graph import dense_graph, sparse_graph
+from opensearch_splade.onnx_models.parity import compare, parity_texts, reference_dense, reference_sparse
+from opensearch_splade.onnx_models.query_weights import DocumentFrequencies, read_checkpoint_table, write_table
+from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.tokenizer import Tokenizer
+from opensearch_splade.onnx_models.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    import onnx
+
+DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """How to export.
+
+    Attributes:
+        kind: ``auto`` takes what the checkpoint says of itself.
+        precision: ``fp32``, ``fp16`` (for GPUs) or ``int8`` (for CPUs).
+        max_length: Tokens a text is truncated to; ``None`` takes the checkpoint's limit, 512 at most.
+        activation: For checkpoints that do not state theirs; refused where it contradicts what they state.
+        name: Name of the bundle; the checkpoint's last part by default.
+        origin: Where the weights come from, where the checkpoint's name does not say it.
+        licence: Overrides what the model card says.
+        replace: Whether an existing bundle may be replaced.
+    """
+
+    kind: Kind | Literal["auto"] = "auto"
+    precision: Precision = "fp32"
+    max_length: int | None = None
+    activation: Activation | None = None
+    name: str | None = None
+    origin: str | None = None
+    licence: str | None = None
+    replace: bool = False
+
+
+def export_bundle(
+    checkpoint: str,
+    out: Path,
+    options: ExportOptions | None = None,
+    *,
+    revision: str | None = None,
+    idf_texts: Iterable[str] | None = None,
+) -> Bundle:
+    """Exports a checkpoint into the folder ``out``, all or nothing.
+
+    Args:
+        checkpoint: Folder or hub id.
+        out: The bundle folder to make.
+        options: See ``ExportOptions``.
+        revision: Hub branch, tag or commit.
+        idf_texts: Passages whose inverse document frequencies become the query weights: makes an inference-free bundle
+            of any sparse checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be read, or the options contradict it.
+        ParityError: The exported graph is not the checkpoint; nothing is written.
+        BundleError: ``out`` holds something that must not be replaced.
+    """
+    options = options or ExportOptions()
+    _check_free(out, replace=options.replace)
+    opened = open_checkpoint(checkpoint, revision=revision)
+    kind = _kind(opened, options, has_idf=idf_texts is not None)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
+        draft = Path(folder) / "bundle"
+        draft.mkdir()
+        _Draft(draft, opened, kind, options).write(idf_texts)
+        draft.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        draft.rename(out)
+    return Bundle.open(out)
+
+
+class _Draft:
+    """One export under way, in a folder of its own."""
+
+    def __init__(self, folder: Path, checkpoint: Checkpoint, kind: Kind, options: ExportOptions) -> None:
+        self.folder = folder
+        self.checkpoint = checkpoint
+        self.kind = kind
+        self.options = options
+        self.max_length = _max_length(checkpoint, options.max_length)
+        shutil.copyfile(checkpoint.transformer / TOKENIZER, folder / TOKENIZER)
+        self.tokenizer = Tokenizer(folder / TOKENIZER, self.max_length)
+
+    def write(self, idf_texts: Iterable[str] | None) -> None:
+        token_ids = self.tokenizer.encode(parity_texts())
+        table: Mapping[str, float] | None = None
+        activation: Activation | None = None
+        if self.kind == "dense":
+            graph, dimension = dense_graph(self.checkpoint, self.options.precision)
+            expected = reference_dense(self.checkpoint, token_ids)
+        else:
+            activation = _activation(self.checkpoint, self.options.activation)
+            special = self._special_ids()
+            graph = sparse_graph(self.checkpoint, activation, self.options.precision, special)
+            dimension = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+            expected = reference_sparse(self.checkpoint, activation, token_ids, special)
+            table = self._query_weights(dimension, idf_texts)
+        self._save(graph)
+        found = expected.copy()
+        for places, rows in Session(self.folder / MODEL, Device()).run(token_ids):
+            found[places] = rows
+        parity = compare(found, expected, self.options.precision, self.checkpoint.name)
+        if table is not None:
+            write_table(self.folder / QUERY_WEIGHTS, table)
+        self._describe(dimension, activation, parity, query_weights=self._query_side(table, idf_texts))
+
+    def _special_ids(self) -> list[int]:
+        vocabulary = self.tokenizer.vocabulary
+        return sorted(vocabulary[token] for token in self.tokenizer.special)
+
+    def _query_weights(self, dimension: int, idf_texts: Iterable[str] | None) -> Mapping[str, float] | None:
+        if self.kind != "inference-free":
+            return None
+        vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
+        if idf_texts is not None:
+            return count_idf(idf_texts, self.tokenizer, vocabulary)
+        if self.checkpoint.query_weights is None:
+            raise CheckpointError(
+                f"{self.checkpoint.name} has no query weights; give --query-weights idf:COLLECTION to count them."
+            )
+        return read_checkpoint_table(self.checkpoint.query_weights, vocabulary, self.tokenizer.vocabulary)
+
+    @staticmethod
+    def _query_side(table: Mapping[str, float] | None, idf_texts: Iterable[str] | None) -> QuerySide | None:
+        if table is None:
+            return None
+        return "checkpoint" if idf_texts is None else "idf"
+
+    def _save(self, graph: onnx.ModelProto) -> None:
+        import onnx
+
+        try:
+            onnx.save(graph, self.folder / MODEL)
+        except ValueError as error:
+            raise CheckpointError(f"{self.checkpoint.name} does not fit one ONNX file of 2 GiB: {error}.") from error
+
+    def _describe(
+        self, dimension: int, activation: Activation | None, parity: Parity, query_weights: QuerySide | None
+    ) -> None:
+        names = [MODEL, TOKENIZER] + ([QUERY_WEIGHTS] if (self.folder / QUERY_WEIGHTS).exists() else [])
+        checkpoint, options = self.checkpoint, self.options
+        manifest = Manifest(
+            name=options.name or checkpoint.name.rsplit("/", 1)[-1],
+            kind=self.kind,
+            precision=options.precision,
+            pooling=checkpoint.pooling,
+            activation=activation,
+            activation_stated=self.kind == "dense" or bool(checkpoint.activation or options.activation),
+            normalize=checkpoint.normalize,
+            dimension=dimension,
+            max_length=self.max_length,
+            special_tokens=sorted(self.tokenizer.special),
+            query_weights=query_weights,
+            origin=Origin(
+                checkpoint=options.origin or checkpoint.name,
+                revision=checkpoint.revision,
+                licence=options.licence or checkpoint.licence,
+            ),
+            parity=parity,
+            fingerprint="",
+            files={name: sha256(self.folder / name) for name in names},
+        )
+        manifest = manifest.model_copy(update={"fingerprint": fingerprint(manifest)})
+        (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def count_idf(texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary) -> dict[str, float]:
+    """Inverse document frequencies of a stream of passages, in bounded memory.
+
+    Raises:
+        CheckpointError: There is no passage.
+    """
+    counts = DocumentFrequencies(vocabulary)
+    stream = iter(texts)
+    while chunk := list(islice(stream, 1024)):
+        counts.add(tokenizer.encode(chunk, special=False))
+    if not counts.passages:
+        raise CheckpointError("The collection for --query-weights idf: holds no passage to count.")
+    return counts.idf()
+
+
+def _kind(checkpoint: Checkpoint, options: ExportOptions, *, has_idf: bool) -> Kind:
+    wanted = options.kind
+    if wanted == "auto":
+        wanted = "inference-free" if has_idf else checkpoint.kind
+    if (wanted == "dense") != (checkpoint.kind == "dense"):
+        raise CheckpointError(
+            f"{checkpoint.name} is a {checkpoint.kind} checkpoint; it cannot be exported as {wanted}."
+        )
+    if has_idf and wanted != "inference-free":
+        raise CheckpointError(f"Query weights are for inference-free bundles, not for a {wanted} one.")
+    return wanted
+
+
+def _activation(checkpoint: Checkpoint, wanted: Activation | None) -> Activation:
+    if checkpoint.activation and wanted and checkpoint.activation != wanted:
+        raise CheckpointError(f"{checkpoint.name} states {checkpoint.activation} as its activation, not {wanted}.")
+    # A plain masked-LM folder does not say; sentence-transformers then takes the SPLADE papers' own, and so do we. The
+    # manifest keeps that it was not stated, and the command line says so.
+    return checkpoint.activation or wanted or "log1p"
+
+
+def _max_length(checkpoint: Checkpoint, wanted: int | None) -> int:
+    limit = checkpoint.max_length
+    if wanted is None:
+        return min(limit or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
+    if limit is not None and wanted > limit:
+        raise CheckpointError(f"{checkpoint.name} takes at most {limit} tokens; --max-length {wanted} is too long.")
+    return wanted
+
+
+def _check_free(out: Path, *, replace: bool) -> None:
+    if not out.exists():
+        return
+    if out.is_dir() and (out / MANIFEST).is_file():
+        if replace:
+            return
+        raise BundleError(f"{out} already holds a bundle. Give --replace to replace it, or another folder.")
+    if out.is_dir() and not any(out.iterdir()):
+        return
+    raise BundleError(f"{out} exists and is not a bundle; it is left alone. Give another folder.")

@@ -1,0 +1,127 @@
+"""Lower precision: int8 for CPUs, fp16 for GPUs.
+
+ONNX Runtime's own dynamic quantisation takes one activation scale for a whole batch, so a document's vector would
+depend on its neighbours and on the padding. Here each token has its own scale (symmetric, per row of the activations;
+per output column of the weights), so a vector is the same alone and in a batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from opensearch_splade.onnx_models.nodes import NodeWriter
+
+if TYPE_CHECKING:
+    import onnx
+
+_MICROSOFT = "com.microsoft"
+
+
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and arithmetic in fp16, inputs and outputs as they were."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    return converted
+
+
+def to_int8(model: onnx.ModelProto) -> None:
+    """Rewrites a graph in place: products with constant weights in int8 with int32 sums, lookup tables in int8.
+
+    Attention scores, normalisation and activations stay in float32.
+    """
+    rewrite = _Int8(model)
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    for node in nodes:
+        rewrite.take(node)
+    drop_unused(model.graph)
+
+
+def quantize_activations(write: NodeWriter, states: str, axes: list[int]) -> tuple[str, str]:
+    """Symmetric uint8 with zero point 128; one scale for all values along ``axes``.
+
+    Returns:
+        The names of the uint8 values and of their float32 scale, where ``float = (uint8 - 128) * scale``.
+    """
+    largest = write.node("ReduceMax", write.node("Abs", states), axes=axes, keepdims=1)
+    largest = write.node("Max", largest, write.constant(np.float32(1e-9)))
+    step = write.constant(np.float32(1 / 127))
+    values = write.node("QuantizeLinear", write.node("Div", states, largest), step, zero_point(write))
+    return values, write.node("Mul", largest, step)
+
+
+def zero_point(write: NodeWriter) -> str:
+    """The activations' zero point."""
+    return write.constant(np.uint8(128))
+
+
+def rows_to_int8(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Symmetric int8, one scale per row: ``weight ~ int8 * scale[:, None]``."""
+    scale = np.maximum(np.abs(weight).max(axis=1), 1e-9).astype(np.float32) / np.float32(127)
+    return np.round(weight / scale[:, None]).astype(np.int8), scale
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Removes initializers that no node reads any more."""
+    used = {name for node in graph.node for name in node.input}
+    kept = [initializer for initializer in graph.initializer if initializer.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def add_domain(model: onnx.ModelProto) -> None:
+    """Declares ONNX Runtime's own operators, which the fused products belong to."""
+    from onnx import helper
+
+    if all(opset.domain != _MICROSOFT for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(_MICROSOFT, 1))
+
+
+class _Int8:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        from onnx import numpy_helper
+
+        self._write = NodeWriter(model.graph, "int8")
+        self._weights = {
+            init.name: numpy_helper.to_array(init)
+            for init in model.graph.initializer
+            if len(init.dims) == 2 and init.data_type == init.FLOAT
+        }
+        self._quantized: dict[str, tuple[str, str]] = {}  # several products often read the same activations
+        self._renamed: dict[str, str] = {}
+
+    def take(self, node: Any) -> None:
+        for place, name in enumerate(node.input):
+            node.input[place] = self._renamed.get(name, name)
+        if node.op_type == "MatMul" and node.input[1] in self._weights:
+            self._renamed[node.output[0]] = self._product(node.input[0], self._weights[node.input[1]])
+        elif node.op_type == "Gather" and node.input[0] in self._weights:
+            self._renamed[node.output[0]] = self._lookup(self._weights[node.input[0]], node.input[1])
+        else:
+            self._write.graph.node.append(node)
+
+    def _product(self, states: str, weight: npt.NDArray[np.float32]) -> str:
+        write = self._write
+        if states not in self._quantized:
+            self._quantized[states] = quantize_activations(write, states, axes=[-1])
+        values, scale = self._quantized[states]
+        rows, row_scale = rows_to_int8(weight.T)
+        inputs = [
+            values,
+            write.constant(rows.T),
+            write.constant(np.float32(1)),
+            write.constant(row_scale),
+            zero_point(write),
+        ]
+        # The token's scale varies along the rows, which the fused operator cannot take; it is multiplied in after it.
+        return write.node("Mul", write.node("MatMulIntegerToFloat", *inputs, domain=_MICROSOFT), scale)
+
+    def _lookup(self, table: npt.NDArray[np.float32], ids: str) -> str:
+        write = self._write
+        rows, scale = rows_to_int8(table)
+        values = write.node("Cast", write.node("Gather", write.shared(rows), ids), to=1)
+        return write.node("Mul", values, write.node("Gather", write.shared(scale[:, None]), ids))

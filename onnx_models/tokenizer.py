@@ -1,0 +1,56 @@
+"""Tokenizer: text to token ids, the same for documents, queries and counting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from opensearch_splade.errors import BundleError
+
+
+class Tokenizer:
+    """A Hugging Face fast tokenizer with our truncation and no padding.
+
+    Args:
+        path: ``tokenizer.json``.
+        max_length: Tokens kept of a text, special tokens included.
+
+    Raises:
+        BundleError: The file cannot be read as a tokenizer.
+    """
+
+    def __init__(self, path: Path, max_length: int) -> None:
+        import tokenizers
+
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the Rust side raises a bare Exception
+            raise BundleError(f"{path} cannot be read as a tokenizer: {error}.") from error
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_length)
+
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Token to id, added tokens included."""
+        vocabulary: dict[str, int] = self._tokenizer.get_vocab(with_added_tokens=True)
+        return vocabulary
+
+    @property
+    def special(self) -> frozenset[str]:
+        """Added tokens that the tokenizer marks as special, such as ``[CLS]``."""
+        added = self._tokenizer.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
+
+    def encode(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        """Token ids of each text, truncated; ``special`` adds what the model expects around them."""
+        try:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+        except (TypeError, UnicodeEncodeError):
+            # A lone surrogate is no character; the tokenizer refuses the whole batch for one of them.
+            encodings = self._tokenizer.encode_batch_fast(list(map(well_formed, texts)), add_special_tokens=special)
+        return [encoding.ids for encoding in encodings]
+
+
+def well_formed(text: str) -> str:
+    """The text with surrogate pairs joined and lone surrogates as U+FFFD."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,77 @@
+"""The index: its fields, settings and the record of who encoded it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from opensearch_splade.index_meta import DenseMeta, IndexMeta, QueryWeightsMeta, SparseMeta
+from opensearch_splade.types import Capabilities, Json, Requirement
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
+FLAT_OBJECT = Requirement("a flat_object field", (2, 7))
+KNN_INNER_PRODUCT = Requirement("a kNN field with Lucene's inner product", (2, 13), "opensearch-knn")
+
+
+def index_body(
+    *,
+    sparse: SparseMeta | None = None,
+    dense: DenseMeta | None = None,
+    query_weights: QueryWeightsMeta | None = None,
+    analyzer: str = "english",
+    shards: int = 1,
+    replicas: int | None = None,
+    capabilities: Capabilities,
+) -> Json:
+    """The body of ``PUT {index}``.
+
+    ``text`` takes a copy of ``title``, so one BM25 ``match`` covers both. The mapping is strict: an unmapped vector
+    would become thousands of float fields. A vector field is there only if a bundle is named for it.
+
+    Args:
+        sparse: The bundle that encodes ``sparse``.
+        dense: The bundle that encodes ``dense``; its vectors have length 1, so the inner product is the cosine.
+        query_weights: Where the collection's own query weights are stored.
+        analyzer: A named analyzer for title and text.
+        shards: Primary shards.
+        replicas: Copies of each shard; None keeps one wherever the cluster has a second node.
+        capabilities: What the server can do.
+
+    Raises:
+        CapabilityError: The server lacks a field type.
+    """
+    capabilities.require(FLAT_OBJECT)
+    properties: Json = {
+        "title": {"type": "text", "analyzer": analyzer, "copy_to": "text"},
+        "text": {"type": "text", "analyzer": analyzer},
+        "encoded": {"type": "keyword"},
+        "metadata": {"type": "flat_object"},
+    }
+    if sparse:
+        capabilities.require(RANK_FEATURES)
+        properties["sparse"] = {"type": "rank_features"}
+    if dense:
+        capabilities.require(KNN_INNER_PRODUCT)
+        properties["dense"] = _knn_vector(dense.dimension)
+    copies: Json = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
+    meta = IndexMeta(sparse, dense, query_weights).to_json()
+    return {
+        "settings": {"index": {"number_of_shards": shards, **copies, **({"knn": True} if dense else {})}},
+        "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
+    }
+
+
+def read_meta(client: OpenSearch, index: str) -> IndexMeta:
+    """Which bundles encoded an index; see :meth:`IndexMeta.read` for the errors."""
+    return IndexMeta.read(client, index)
+
+
+def _knn_vector(dimension: int) -> Json:
+    # The engine is always named: the default one, faiss, fails on nodes without native libraries.
+    return {
+        "type": "knn_vector",
+        "dimension": dimension,
+        "method": {"name": "hnsw", "engine": "lucene", "space_type": "innerproduct"},
+    }

@@ -1,0 +1,31 @@
+"""From weights to OpenSearch's query DSL, and the searcher. Loads no model library and no client."""
+
+from opensearch_splade.query.body import search_body
+from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, weighted_terms
+from opensearch_splade.query.explanation import contributions, shares
+from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
+from opensearch_splade.query.mode import Leg, Mode
+from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
+
+__all__ = [
+    "MAX_NEURAL_SPARSE_WEIGHT",
+    "Fit",
+    "FusionMethod",
+    "Leg",
+    "Mode",
+    "SearchClient",
+    "SearchResult",
+    "Searcher",
+    "contributions",
+    "filtered",
+    "fit",
+    "hybrid",
+    "knn",
+    "match",
+    "match_none",
+    "neural_sparse",
+    "search_body",
+    "shares",
+    "weighted_terms",
+]

@@ -1,0 +1,122 @@
+"""The query clauses, as OpenSearch's query DSL takes them. Pure functions from weights to plain dictionaries.
+
+The user's text and the feature names stand in values or in keys of a token map, never in a place with syntax.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from opensearch_splade.errors import QueryError
+from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT
+from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opensearch_splade.types import Capabilities, Features, Json
+
+
+def match(text: str, field: str = "text") -> Json:
+    """BM25 over an analyzed text field; ``text`` holds title and body (``copy_to``)."""
+    return {"match": {field: {"query": text}}}
+
+
+def weighted_terms(features: Features, field: str = "sparse") -> Json:
+    """The dot product with a ``rank_features`` field, without any plugin.
+
+    A ``bool.should`` of ``rank_feature`` clauses: with ``linear`` a clause scores ``boost * stored weight``
+    (RankFeatureQueryBuilder of mapper-extras), and ``should`` sums them.
+
+    Args:
+        features: Feature to weight, positive. No features match nothing.
+        field: The ``rank_features`` field.
+
+    Raises:
+        QueryError: A weight is not positive and finite, or a feature has a dot: the server takes what follows the
+            last dot for the feature's name and would silently match nothing.
+    """
+    _check_weights(features, math.inf)
+    dotted = sorted(feature for feature in features if "." in feature)
+    if dotted:
+        raise QueryError(
+            f"feature {dotted[0]!r} has a dot, which a rank_feature clause misreads; bundles write it as '<dot>', "
+            "so these weights come from elsewhere: alias the dots as in the index, or ask with neural_sparse"
+        )
+    if not features:
+        return match_none()
+    clauses = [
+        {"rank_feature": {"field": f"{field}.{feature}", "boost": weight, "linear": {}}}
+        for feature, weight in features.items()
+    ]
+    return {"bool": {"should": clauses}}
+
+
+def neural_sparse(features: Features, field: str = "sparse", *, capabilities: Capabilities) -> Json:
+    """The dot product with a ``rank_features`` field, by the neural-search plugin and raw tokens.
+
+    Args:
+        features: Feature to weight, in (0, 64] (``limits.fit`` scales). No features match nothing.
+        field: The ``rank_features`` field.
+        capabilities: What the server can do.
+
+    Raises:
+        CapabilityError: The server is older than 2.14 or lacks the plugin.
+        QueryError: A weight is out of bounds.
+    """
+    capabilities.require(NEURAL_SPARSE)
+    _check_weights(features, MAX_NEURAL_SPARSE_WEIGHT)
+    if not features:
+        return match_none()
+    return {"neural_sparse": {field: {"query_tokens": dict(features)}}}
+
+
+def knn(
+    vector: Sequence[float], k: int, field: str = "dense", *, filter: Json | None = None, capabilities: Capabilities
+) -> Json:
+    """The ``k`` nearest vectors of each segment; the filter is applied while the graph is walked.
+
+    Args:
+        vector: As long as the field's dimension.
+        k: Neighbours, in [1, 10,000]; with the Lucene engine also the width of the search, so more is more exact.
+        field: The ``knn_vector`` field.
+        filter: One query object that hits must match.
+        capabilities: What the server can do.
+
+    Raises:
+        CapabilityError: The server lacks the k-NN plugin.
+        QueryError: ``k`` or a component is out of bounds.
+    """
+    capabilities.require(KNN_QUERY)
+    if not 1 <= k <= 10_000:
+        raise QueryError(f"k is {k}: a kNN query takes 1 to 10,000 neighbours")
+    if not vector or not all(map(math.isfinite, vector)):
+        raise QueryError("the query vector is empty or holds a component that is not finite")
+    clause: Json = {"vector": list(vector), "k": k}
+    if filter is not None:
+        clause["filter"] = filter
+    return {"knn": {field: clause}}
+
+
+def filtered(query: Json, filter: Json) -> Json:
+    """The query's hits and scores, among the documents that match the filter."""
+    if "knn" in query:  # beside a kNN clause a filter would only thin out its k hits
+        [(field, clause)] = query["knn"].items()
+        both = {"bool": {"filter": [clause["filter"], filter]}} if "filter" in clause else filter
+        return {"knn": {field: {**clause, "filter": both}}}
+    return {"bool": {"must": [query], "filter": [filter]}}
+
+
+def match_none() -> Json:
+    """Matches nothing: what a question without any known feature asks for."""
+    return {"match_none": {}}
+
+
+def _check_weights(features: Features, bound: float) -> None:
+    for feature, weight in features.items():
+        if not (math.isfinite(weight) and 0 < weight <= bound):
+            limit = "be positive and finite" if math.isinf(bound) else f"lie in (0, {bound:g}]"
+            raise QueryError(
+                f"the query weight of feature {feature!r} is {weight}: it must {limit}; limits.fit mends and reports it"
+            )

@@ -1,0 +1,103 @@
+"""One question turned into the legs of a mode; what had to be changed on the way gathers in ``notices``."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from opensearch_splade.errors import QueryError
+from opensearch_splade.query.clauses import knn, match, neural_sparse, weighted_terms
+from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_tokens, fit, fit_text
+
+if TYPE_CHECKING:
+    from opensearch_splade.query.mode import Leg
+    from opensearch_splade.query.target import Target
+    from opensearch_splade.types import Features, Json
+
+
+class Question:
+    """A question on its way into query clauses.
+
+    The server counts the clauses of the whole search, so the legs share one room: each takes at most an even share of
+    what is left, and what it does not need the next ones get.
+
+    Args:
+        text: The question.
+        target: The index and the encoders.
+        room: Clauses that all legs together may have.
+        counted_legs: How many legs share it: bm25 and the sparse ones.
+
+    Attributes:
+        notices: What was changed, one sentence each.
+        weights: The query weights as sent last; empty while no sparse leg was built.
+
+    Raises:
+        QueryError: The question is empty.
+    """
+
+    def __init__(self, text: str, target: Target, *, room: int, counted_legs: int) -> None:
+        if not text.strip():
+            raise QueryError("the question is empty")
+        self.text = text
+        self.notices: list[str] = []
+        self.weights: Features = {}
+        self._target = target
+        self._room = room
+        self._counted_legs = counted_legs
+
+    @cached_property
+    def features(self) -> Features:
+        """The query weights as the encoder gives them; empty without an encoder."""
+        return self._target.sparse.encode_query(self.text) if self._target.sparse else {}
+
+    def leg(self, leg: Leg, k: int) -> Json:
+        """The query of one leg.
+
+        Args:
+            leg: Which ranking.
+            k: Neighbours, for kNN.
+
+        Raises:
+            TargetError: The index or the encoder for it is missing.
+            CapabilityError: The server cannot answer it.
+            QueryError: The filter leaves no room, or the encoder gave weights or a vector that no server takes.
+        """
+        self._target.require(leg)
+        if leg == "bm25":
+            return match(self._fitted_text())
+        if leg == "weighted-terms":
+            return weighted_terms(self._fitted(math.inf))
+        if leg == "neural-sparse":
+            return neural_sparse(self._fitted(MAX_NEURAL_SPARSE_WEIGHT), capabilities=self._target.capabilities)
+        vector = self._target.dense.embed_query(self.text) if self._target.dense else []
+        return knn(vector, k, capabilities=self._target.capabilities)
+
+    def _fitted_text(self) -> str:
+        text, left_out = fit_text(self.text, max_clauses=self._share())
+        self._room -= count_tokens(text)
+        if left_out:
+            self.notices.append(
+                f"bm25: the last {left_out} words of the question are left out: the server takes no more clauses "
+                "(indices.query.bool.max_clause_count)"
+            )
+        return text
+
+    def _fitted(self, max_weight: float) -> Features:
+        fitted = fit(self.features, max_clauses=self._share(), max_weight=max_weight)
+        self._room -= len(fitted.features)
+        self.notices += fitted.notices
+        if not fitted.features:
+            self.notices.append("the question has no feature that the encoder knows: the sparse ranking has no hits")
+        self.weights = fitted.features
+        return fitted.features
+
+    def _share(self) -> int:
+        share = self._room // self._counted_legs
+        if share < 1:
+            raise QueryError(
+                "the filter leaves no room for the question: together they may have "
+                f"{self._target.capabilities.max_clause_count} clauses (indices.query.bool.max_clause_count)"
+            )
+        self._counted_legs -= 1
+        return share

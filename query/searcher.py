@@ -1,0 +1,222 @@
+"""Question in, hits out: encodes, builds the body, asks, and says what was changed on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from opensearch_splade.errors import QueryError
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.query.body import MAX_RESULT_WINDOW, search_body
+from opensearch_splade.query.clauses import filtered
+from opensearch_splade.query.explanation import contributions
+from opensearch_splade.query.fusion import CANDIDATES, hybrid
+from opensearch_splade.query.legs import Question
+from opensearch_splade.query.limits import count_clauses
+from opensearch_splade.query.mode import Mode
+from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.target import Target
+from opensearch_splade.transport import asking
+from opensearch_splade.types import Hit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opensearch_splade.query.mode import Leg
+    from opensearch_splade.types import Capabilities, DenseQueryEncoder, Features, Json, QueryEncoder
+
+
+class SearchClient(Protocol):
+    """What is used of an ``opensearchpy.OpenSearch``."""
+
+    @property
+    def indices(self) -> Any:
+        """The index API; ``get_mapping`` is used."""
+        ...
+
+    def search(self, *, index: Any, body: Any) -> Any:
+        """``POST {index}/_search``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one question.
+
+    Attributes:
+        hits: Best first.
+        took_ms: Time the server took, in milliseconds.
+        body: The search body as sent.
+        notices: What was changed in the question, is missing in the index or incomplete in the answer.
+    """
+
+    hits: tuple[Hit, ...]
+    took_ms: int
+    body: Json
+    notices: tuple[str, ...] = ()
+
+
+class Searcher:
+    """Asks one index.
+
+    The mapping's ``_meta`` is read once, here; a hit that another bundle encoded (after an alias moved) is noticed
+    when it comes.
+
+    Args:
+        client: Connected to the cluster.
+        index: An index or alias made by this package.
+        capabilities: What the server can do (``plugin.capabilities.probe``).
+        sparse: Gives query weights; without it only ``bm25`` and ``knn`` can be asked.
+        dense: Gives query vectors; without it there is no ``knn``.
+
+    Raises:
+        TargetError: The index does not exist, is not one of ours, or was encoded by other bundles.
+        ClusterError: The cluster does not answer.
+    """
+
+    def __init__(
+        self,
+        client: SearchClient,
+        index: str,
+        *,
+        capabilities: Capabilities,
+        sparse: QueryEncoder | None = None,
+        dense: DenseQueryEncoder | None = None,
+    ) -> None:
+        self._client = client
+        self.target = Target(index, IndexMeta.read(client, index), capabilities, sparse, dense)
+
+    def search(
+        self,
+        text: str,
+        *,
+        mode: Mode | str = "hybrid",
+        size: int = 10,
+        start: int = 0,
+        filter: Json | None = None,
+        weights: Sequence[float] | None = None,
+        explain: bool = False,
+    ) -> SearchResult:
+        """Ask the index.
+
+        Args:
+            text: The question.
+            mode: A ``Mode`` or its text, e.g. ``neural-sparse`` or ``bm25+knn:rrf``; ``hybrid`` fuses all there is.
+            size: Hits to return.
+            start: Hits to skip before them.
+            filter: One query object that hits must match, e.g. ``{"term": {"metadata.lang": "en"}}``.
+            weights: Of the legs of a hybrid, in their order.
+            explain: Tell for each hit what each feature gave.
+
+        Raises:
+            QueryError: The question, mode, page or weights are out of bounds.
+            TargetError: The index or the searcher lacks what the mode asks.
+            CapabilityError: The server cannot do what the mode asks.
+            ClusterError: The cluster does not answer or refuses.
+        """
+        legs, question, body = self._plan(text, mode, size, start, filter, weights, explain)
+        with asking(self.target.index):
+            answer = self._client.search(index=self.target.index, body=body)
+        found = answer["hits"]["hits"]
+        features = (question.weights or question.features) if explain else {}
+        notices = (*question.notices, *_incomplete(answer), *_foreign(found, self.target.fingerprints(legs)))
+        hits = tuple(_hit(hit, features) for hit in found)
+        return SearchResult(hits, took_ms=answer["took"], body=body, notices=notices)
+
+    def body(
+        self,
+        text: str,
+        *,
+        mode: Mode | str = "hybrid",
+        size: int = 10,
+        start: int = 0,
+        filter: Json | None = None,
+        weights: Sequence[float] | None = None,
+        explain: bool = False,
+    ) -> Json:
+        """The search body that ``search`` would send; nothing is sent. Arguments and errors are the same."""
+        return self._plan(text, mode, size, start, filter, weights, explain)[2]
+
+    def _plan(
+        self,
+        text: str,
+        mode: Mode | str,
+        size: int,
+        start: int,
+        filter: Json | None,
+        weights: Sequence[float] | None,
+        explain: bool,
+    ) -> tuple[tuple[Leg, ...], Question, Json]:
+        mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
+        legs = mode.legs or self.target.legs
+        capabilities = self.target.capabilities
+        # A hybrid puts the filter into every leg; kNN takes a clause too.
+        reserved = len(legs) * (1 + (count_clauses(filter) if filter else 0))
+        question = Question(
+            text,
+            self.target,
+            room=capabilities.max_clause_count - reserved,
+            counted_legs=sum(leg != "knn" for leg in legs),
+        )
+        depth = min(max(CANDIDATES, start + size), MAX_RESULT_WINDOW)
+        queries = [question.leg(leg, k=depth) for leg in legs]
+        question.notices += self._missing(mode)
+        if len(queries) == 1:
+            if weights is not None:
+                raise QueryError(f"weights are for the legs of a hybrid; here {legs[0]} is asked alone")
+            query, pipeline = filtered(queries[0], filter) if filter else queries[0], None
+        else:
+            if start:
+                capabilities.require(PAGINATION_DEPTH)
+            query, pipeline = hybrid(
+                queries,
+                method=mode.fusion or "min_max",
+                weights=weights,
+                filter=filter or None,
+                pagination_depth=depth,
+                capabilities=capabilities,
+            )
+        return legs, question, search_body(query, size=size, start=start, search_pipeline=pipeline, sparse=explain)
+
+    def _missing(self, mode: Mode) -> list[str]:
+        """What ``hybrid`` fuses fewer rankings for than the index or the encoders would allow."""
+        if mode.legs:
+            return []
+        given: list[tuple[Leg, object]] = [
+            ("neural-sparse", self.target.sparse or self.target.meta.sparse),
+            ("knn", self.target.dense or self.target.meta.dense),
+        ]
+        lacks = [self.target.lacks(leg) for leg, anything in given if anything]
+        return [f"hybrid without that ranking: {lack}" for lack in lacks if lack]
+
+
+def _hit(hit: Mapping[str, Any], features: Features) -> Hit:
+    source = hit["_source"]
+    return Hit(
+        id=hit["_id"],
+        score=hit["_score"],
+        title=source.get("title", ""),
+        text=source.get("text", ""),
+        metadata=source.get("metadata", {}),
+        why=tuple(contributions(features, source.get("sparse", {}))),
+    )
+
+
+def _incomplete(answer: Mapping[str, Any]) -> list[str]:
+    notices = ["the server ran out of time: hits may be missing"] if answer["timed_out"] else []
+    shards = answer["_shards"]
+    if shards["failed"]:
+        notices.append(f"{shards['failed']} of {shards['total']} shards did not answer: hits may be missing")
+    return notices
+
+
+def _foreign(found: Sequence[Mapping[str, Any]], fingerprints: frozenset[str]) -> list[str]:
+    """Hits whose vectors come from another bundle than the question's: their scores mean nothing."""
+    foreign = [hit["_id"] for hit in found if not fingerprints <= set(hit["_source"].get("encoded", []))]
+    if not foreign:
+        return []
+    notice = (
+        f"{len(foreign)} of {len(found)} hits (e.g. {foreign[0]!r}) were not encoded by the bundle that asks: "
+        "their scores cannot be trusted; ingest them again, or make a new searcher if an alias has moved"
+    )
+    return [notice]

@@ -1,0 +1,75 @@
+"""What is asked: an index, what it holds, and the encoders that fit it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opensearch_splade.errors import TargetError
+from opensearch_splade.query.mode import SPARSE_LEGS, Leg
+from opensearch_splade.query.requirements import NEURAL_SPARSE
+
+if TYPE_CHECKING:
+    from opensearch_splade.index_meta import IndexMeta
+    from opensearch_splade.types import Capabilities, DenseQueryEncoder, QueryEncoder
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An index with what is needed to ask it.
+
+    Attributes:
+        index: Index or alias.
+        meta: Which bundles encoded it.
+        capabilities: What the server can do.
+        sparse: Gives query weights, where there is one.
+        dense: Gives query vectors, where there is one.
+
+    Raises:
+        TargetError: An encoder belongs to another bundle than the one that encoded the index.
+    """
+
+    index: str
+    meta: IndexMeta
+    capabilities: Capabilities
+    sparse: QueryEncoder | None = None
+    dense: DenseQueryEncoder | None = None
+
+    def __post_init__(self) -> None:
+        self.meta.check_fingerprints(
+            self.index,
+            sparse=self.sparse.fingerprint if self.sparse else None,
+            dense=self.dense.fingerprint if self.dense else None,
+        )
+
+    @property
+    def legs(self) -> tuple[Leg, ...]:
+        """All rankings that can be asked for, each once: what ``hybrid`` fuses."""
+        sparse: Leg = "neural-sparse" if self.capabilities.supports(NEURAL_SPARSE) else "weighted-terms"
+        return tuple(leg for leg in ("bm25", sparse, "knn") if not self.lacks(leg))
+
+    def lacks(self, leg: Leg) -> str:
+        """What a ranking needs and is not there; empty if nothing is missing."""
+        if leg == "bm25":
+            return ""
+        kind = "sparse" if leg in SPARSE_LEGS else "dense"
+        if getattr(self.meta, kind) is None:
+            return f"index {self.index!r} holds no {kind} vectors"
+        if getattr(self, kind) is None:
+            return f"no {kind} query encoder was given"
+        return ""
+
+    def require(self, leg: Leg) -> None:
+        """Refuse a ranking that cannot be asked for.
+
+        Raises:
+            TargetError: The index holds no such vectors, or their query encoder was not given.
+        """
+        if missing := self.lacks(leg):
+            raise TargetError(f"mode {leg} cannot be asked: {missing}; possible here: {', '.join(self.legs)}")
+
+    def fingerprints(self, legs: tuple[Leg, ...]) -> frozenset[str]:
+        """The fingerprints that a hit must carry for these rankings to be right about it."""
+        sparse = self.meta.sparse if any(leg in SPARSE_LEGS for leg in legs) else None
+        dense = self.meta.dense if "knn" in legs else None
+        return frozenset(part.fingerprint for part in (sparse, dense) if part)

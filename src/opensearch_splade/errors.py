@@ -1,0 +1,81 @@
+"""Every error this package raises on purpose.
+
+    OspladeError
+      CheckpointError      a model folder or hub id that cannot be exported
+      ParityError          an exported graph that does not equal its torch reference
+      BundleError          a bundle that is damaged, foreign or of the wrong kind
+      DeviceError          a device the installed ONNX Runtime cannot use
+      SourceError          a document source that cannot be opened or read
+      DocumentError        one document that cannot be indexed (goes to the dead letters)
+      ClusterError         the cluster cannot be reached or refused a request
+      TargetError          an index whose mapping does not fit what is to be written or asked
+      CapabilityError      the connected server cannot do what was asked for
+      QueryError           a query that would be refused or silently misread
+      NodeError            the local OpenSearch node cannot be started or stopped
+      MissingExtraError    an optional dependency is not installed
+
+Messages say what is wrong, where (file, line, document), and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class OspladeError(Exception):
+    """Base of all errors raised on purpose; the command line prints it without a traceback and exits with 1."""
+
+
+class CheckpointError(OspladeError):
+    """A checkpoint folder or hub id cannot be read or is of a family that is not supported."""
+
+
+class ParityError(OspladeError):
+    """The exported graph and the torch reference disagree by more than the tolerance."""
+
+
+class BundleError(OspladeError):
+    """A bundle folder is missing, damaged (hash mismatch), foreign, or of the wrong kind for the call."""
+
+
+class DeviceError(OspladeError):
+    """The requested device is not available in the installed ONNX Runtime."""
+
+
+class SourceError(OspladeError):
+    """A document source cannot be opened or is not of a known layout."""
+
+
+class DocumentError(OspladeError):
+    """One document cannot be indexed. The run goes on; the document goes to the dead letters."""
+
+
+class ClusterError(OspladeError):
+    """The cluster cannot be reached, or refused a request that must not be retried."""
+
+
+class TargetError(OspladeError):
+    """The index does not exist, or its mapping or fingerprint does not fit the bundle."""
+
+
+class CapabilityError(OspladeError):
+    """The connected server's version or plugins cannot do what was asked for."""
+
+
+class QueryError(OspladeError):
+    """A query that the server would refuse or silently misread."""
+
+
+class NodeError(OspladeError):
+    """The local OpenSearch node cannot be resolved, started or stopped."""
+
+
+class MissingExtraError(OspladeError):
+    """An optional dependency is needed and not installed.
+
+    Args:
+        what: The importable name that is missing, e.g. ``onnxruntime``.
+        extras: The extras that bring it, any one of which is enough, e.g. ``("cpu", "gpu")``.
+    """
+
+    def __init__(self, what: str, *extras: str) -> None:
+        choice = " or ".join(f"pip install 'opensearch-splade[{extra}]'" for extra in extras)
+        super().__init__(f"{what} is not installed. To install: {choice}")

@@ -1,0 +1,143 @@
+"""What an index says about itself: which bundles encoded it, read from its mapping's ``_meta.opensearch_splade``.
+
+Vectors of two models have the same shape and rank plausibly against each other; only this record tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from opensearch_splade.errors import TargetError
+from opensearch_splade.transport import asking
+from opensearch_splade.types import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class SparseMeta:
+    """Which bundle encoded the ``sparse`` field.
+
+    Attributes:
+        fingerprint: Fingerprint of the document vectors.
+        bundle: The bundle's name, for people.
+        kind: ``siamese`` or ``inference-free``.
+        pruning: How weak features were dropped, e.g. ``max_ratio:0.1``; empty where all were kept.
+    """
+
+    fingerprint: str
+    bundle: str
+    kind: str
+    pruning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DenseMeta:
+    """Which bundle encoded the ``dense`` field.
+
+    Attributes:
+        fingerprint: Fingerprint of the document vectors.
+        bundle: The bundle's name, for people.
+        dimension: Components of a vector.
+    """
+
+    fingerprint: str
+    bundle: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueryWeightsMeta:
+    """Where the query weights made for this very collection are stored: an index and a document id."""
+
+    index: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexMeta:
+    """What the mapping's ``_meta.opensearch_splade`` says about an index; a part is None where the index has none."""
+
+    sparse: SparseMeta | None = None
+    dense: DenseMeta | None = None
+    query_weights: QueryWeightsMeta | None = None
+
+    def to_json(self) -> Json:
+        """The mapping's ``_meta``."""
+        return {"opensearch_splade": {name: part for name, part in asdict(self).items() if part is not None}}
+
+    @classmethod
+    def read(cls, client: Any, index: str) -> IndexMeta:
+        """Ask the cluster.
+
+        Args:
+            client: An ``opensearchpy.OpenSearch``; ``indices.get_mapping`` is used.
+            index: An index, or an alias or a pattern for indices that were encoded alike.
+
+        Raises:
+            TargetError: As ``from_mappings``, or there is no such index.
+            ClusterError: The cluster does not answer or refuses.
+        """
+        with asking(index):
+            mappings = client.indices.get_mapping(index=index)
+        return cls.from_mappings(index, mappings)
+
+    @classmethod
+    def from_mappings(cls, name: str, response: Mapping[str, Any]) -> IndexMeta:
+        """Read the answer of ``GET {name}/_mapping``.
+
+        Args:
+            name: What was asked for: an index, an alias or a pattern.
+            response: Concrete index to ``{"mappings": ...}``.
+
+        Raises:
+            TargetError: Nothing matches, an index was not made by this package, its ``_meta`` is damaged, or
+                the indices behind one alias were encoded by different bundles.
+        """
+        metas = {index: cls._parse(index, entry["mappings"]) for index, entry in response.items()}
+        if not metas:
+            raise TargetError(f"no index matches {name!r}; GET _cat/indices lists what there is")
+        if len(set(metas.values())) > 1:
+            raise TargetError(
+                f"{name!r} stands for indices that were encoded differently ({', '.join(sorted(metas))}): "
+                "their scores cannot be compared; ask one of them"
+            )
+        return next(iter(metas.values()))
+
+    @classmethod
+    def _parse(cls, index: str, mappings: Mapping[str, Any]) -> IndexMeta:
+        parts = mappings.get("_meta", {}).get("opensearch_splade")
+        if parts is None:
+            raise TargetError(
+                f"index {index!r} was not made by opensearch-splade: its mapping has no _meta.opensearch_splade; "
+                "make a new index and ingest or migrate into it"
+            )
+        types = {"sparse": SparseMeta, "dense": DenseMeta, "query_weights": QueryWeightsMeta}
+        try:
+            return cls(**{part: types[part](**values) for part, values in parts.items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TargetError(
+                f"index {index!r}: _meta.opensearch_splade cannot be read ({error}); it was edited by hand or "
+                "written by a newer version of opensearch-splade"
+            ) from error
+
+    def check_fingerprints(self, index: str, *, sparse: str | None = None, dense: str | None = None) -> None:
+        """Refuse vectors of another bundle than the one that encoded the index.
+
+        Args:
+            index: Named in the error.
+            sparse: Fingerprint of the sparse vectors to be written or asked with; None where there are none.
+            dense: The same for dense vectors.
+
+        Raises:
+            TargetError: A fingerprint differs.
+        """
+        for kind, given, own in (("sparse", sparse, self.sparse), ("dense", dense, self.dense)):
+            if given is not None and own is not None and given != own.fingerprint:
+                raise TargetError(
+                    f"index {index!r} holds {kind} vectors of bundle {own.bundle!r} (fingerprint {own.fingerprint}), "
+                    f"but the bundle given has fingerprint {given}: use {own.bundle!r}, "
+                    "or encode the documents anew into another index"
+                )

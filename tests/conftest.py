@@ -1,0 +1,102 @@
+"""Fixtures for all tests: the real OpenSearch node, a client, index names of one's own, collections and models."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from opensearch_splade.plugin import node as local
+from opensearch_splade.plugin.client import connect, redacted
+from opensearch_splade.plugin.launcher import RunningNode, ensure_node
+from opensearch_splade.plugin.node_versions import VERSIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opensearchpy import OpenSearch
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _installed(*names: str) -> str:
+    for name in names:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return f"no {names[0]}"
+
+
+def pytest_report_header() -> str:
+    """What the run depends on."""
+    given = os.environ.get("OPENSEARCH_URL")
+    server = f"server given at {redacted(given)}" if given else f"server {VERSIONS.opensearch} (pinned)"
+    return ", ".join([_installed("onnxruntime", "onnxruntime-gpu"), _installed("opensearch-py"), server])
+
+
+@pytest.fixture(scope="session")
+def open_folder() -> Iterator[Path]:
+    """A temporary folder that every user can reach: a node started by root runs as another user.
+
+    pytest's own temporary folders are closed to others.
+    """
+    with tempfile.TemporaryDirectory(prefix="osplade-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def node(open_folder: Path) -> Iterator[RunningNode]:
+    """A node that answers: ``OPENSEARCH_URL``, the running local node, or one of this run's own, stopped at its end.
+
+    ``OPENSEARCH_SPLADE_DOCKER=1`` asks for a container instead of a local process.
+    """
+    home = open_folder / "node"
+    docker = os.environ.get("OPENSEARCH_SPLADE_DOCKER") == "1"
+    running = ensure_node(docker=docker, home=home)
+    yield running
+    if running.how == "local":
+        local.stop(home, purge=True)
+
+
+@pytest.fixture(scope="session")
+def client(node: RunningNode) -> Iterator[OpenSearch]:
+    """A client of the node."""
+    with connect(node.url) as connected:
+        yield connected
+
+
+@pytest.fixture
+def index_name(client: OpenSearch) -> Iterator[str]:
+    """A name no other test has, to be used as it is or as a prefix. Only indices that begin with it are deleted."""
+    prefix = f"test-{uuid.uuid4().hex[:12]}"
+    yield prefix
+    listed = client.cat.indices(index=f"{prefix}*", params={"format": "json", "h": "index", "expand_wildcards": "all"})
+    names = [row["index"] for row in listed]
+    if names:
+        client.indices.delete(index=",".join(names))
+
+
+def _shared(kind: str) -> Path:
+    folder = Path(os.environ.get("OPENSEARCH_SPLADE_SHARED", REPOSITORY.parent / "shared")) / kind
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing (OPENSEARCH_SPLADE_SHARED names the folder that holds `{kind}`)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def collections_dir() -> Path:
+    """Folder of test collections in BEIR layout, e.g. ``scifact``."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def models_dir() -> Path:
+    """Folder of checkpoints, e.g. ``splade-tiny``."""
+    return _shared("models")

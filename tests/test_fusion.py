@@ -1,0 +1,224 @@
+"""Fusion: query and pipeline belong together, gated by version, and the real server fuses as said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opensearch_splade.errors import CapabilityError, QueryError
+from opensearch_splade.index_meta import DenseMeta, SparseMeta
+from opensearch_splade.plugin.capabilities import probe
+from opensearch_splade.plugin.index import index_body
+from opensearch_splade.query import Mode, hybrid, knn, match, neural_sparse, search_body
+from opensearch_splade.query.mode import LEGS
+from opensearch_splade.types import Capabilities
+
+PLUGINS = frozenset({"opensearch-neural-search", "opensearch-knn", "mapper-extras"})
+LATEST = Capabilities((3, 6, 0), PLUGINS)
+A, B, C = match("a"), match("b"), match("c")
+TAG = {"term": {"metadata.lang": "en"}}
+
+
+def server(*version):
+    """A server of that version with all plugins."""
+    return Capabilities((*version, 0), PLUGINS)
+
+
+def test_min_max_with_equal_weights():
+    """By default all legs weigh alike and 200 hits of each are fused."""
+    query, pipeline = hybrid([A, B], filter=TAG, capabilities=LATEST)
+    assert query == {"hybrid": {"queries": [A, B], "filter": TAG, "pagination_depth": 200}}
+    assert pipeline == {
+        "phase_results_processors": [
+            {
+                "normalization-processor": {
+                    "normalization": {"technique": "min_max"},
+                    "combination": {"technique": "arithmetic_mean", "parameters": {"weights": [0.5, 0.5]}},
+                }
+            }
+        ]
+    }
+
+
+def test_rrf_without_weights_needs_no_parameters():
+    """Unweighted RRF is what 2.19 knows: rank constant 60, nothing else."""
+    _, pipeline = hybrid([A, B], method="rrf", capabilities=server(2, 19))
+    processor = {"score-ranker-processor": {"combination": {"technique": "rrf", "rank_constant": 60}}}
+    assert pipeline == {"phase_results_processors": [processor]}
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=2, max_size=5))
+def test_weights_sum_to_one(weights):
+    """Any positive weights are scaled to [0, 1] with the sum 1 that the server asks for (within 0.01)."""
+    _, pipeline = hybrid([A] * len(weights), weights=weights, capabilities=LATEST)
+    sent = pipeline["phase_results_processors"][0]["normalization-processor"]["combination"]["parameters"]["weights"]
+    assert sum(sent) == pytest.approx(1.0, abs=1e-9)
+    assert all(0 <= weight <= 1 for weight in sent)
+    assert sorted(range(len(sent)), key=sent.__getitem__) == sorted(range(len(weights)), key=weights.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("legs", "options", "message"),
+    [
+        ([A], {}, "2 to 5 queries, not 1"),
+        ([A] * 6, {}, "2 to 5 queries, not 6"),
+        ([A, B], {"weights": [1.0]}, "1 weights for 2 queries"),
+        ([A, B], {"weights": [1.0, 0.0]}, "hybrid weight is 0.0"),
+        ([A, B], {"weights": [1.0, float("nan")]}, "hybrid weight is nan"),
+        ([A, B], {"method": "z"}, "unknown fusion 'z': choose one of min_max, rrf"),
+    ],
+)
+def test_what_cannot_be_fused(legs, options, message):
+    """The number of legs, the weights and the method are checked before the server is asked."""
+    with pytest.raises(QueryError, match=message):
+        hybrid(legs, capabilities=LATEST, **options)
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "message"),
+    [
+        ((2, 9), {}, "a hybrid query needs OpenSearch 2.10 or later; this server is 2.9.0"),
+        ((2, 17), {"method": "rrf"}, "hybrid by RRF needs OpenSearch 2.19 or later; this server is 2.17.0"),
+        ((3, 0), {"method": "rrf", "weights": [1, 2]}, "hybrid by RRF with weights needs OpenSearch 3.1 or later"),
+    ],
+)
+def test_version_gates(version, options, message):
+    """A server that would answer with wrong scores is not asked."""
+    with pytest.raises(CapabilityError, match=message):
+        hybrid([A, B], capabilities=server(*version), **options)
+
+
+def test_a_filter_goes_into_each_leg_before_3_0():
+    """An older server has no filter of the whole hybrid; each leg gets it, kNN inside."""
+    near = knn([1.0], 5, capabilities=LATEST)
+    query, _ = hybrid([A, near], filter=TAG, capabilities=server(2, 19))
+    legs = [{"bool": {"must": [A], "filter": [TAG]}}, knn([1.0], 5, filter=TAG, capabilities=LATEST)]
+    assert query == {"hybrid": {"queries": legs, "pagination_depth": 200}}
+    assert hybrid([A, B], capabilities=server(2, 18))[0] == {"hybrid": {"queries": [A, B]}}
+
+
+@pytest.mark.parametrize(
+    "text", [*LEGS, "hybrid", "hybrid:rrf", "bm25+knn", "knn+bm25:rrf", "bm25+neural-sparse+knn:rrf"]
+)
+def test_modes_round_trip(text):
+    """A mode's text is its parse format."""
+    assert str(Mode.parse(text)) == text
+
+
+def test_min_max_is_the_default_fusion():
+    """Naming the default changes nothing; a single ranking has no fusion."""
+    assert Mode.parse("bm25+knn:min_max") == Mode.parse("bm25+knn") == Mode(("bm25", "knn"), "min_max")
+    assert Mode.parse("knn") == Mode(("knn",))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "unknown ranking ''; choose hybrid, or one or more of bm25, weighted-terms, neural-sparse, knn"),
+        ("bm26", "unknown ranking 'bm26'"),
+        ("bm25+", "unknown ranking ''"),
+        ("bm25+knn:", "unknown fusion ''; choose one of min_max, rrf"),
+        ("bm25+hybrid", "unknown ranking 'hybrid'"),
+        ("knn+knn", "names a ranking twice"),
+        ("knn:rrf", "names a fusion for a single ranking; write 'knn'"),
+    ],
+)
+def test_bad_modes_list_the_choices(text, message):
+    """A typing error is answered with what there is."""
+    with pytest.raises(QueryError, match=message):
+        Mode.parse(text)
+
+
+# On the real node
+
+
+@pytest.fixture
+def legs(client, index_name):
+    """Three legs over 30 documents that each rank differently; half of the documents are tagged ``en``."""
+    capabilities = probe(client)
+    sparse, dense = SparseMeta("s", "tiny", "siamese"), DenseMeta("d", "mini", 2)
+    client.indices.create(index=index_name, body=index_body(sparse=sparse, dense=dense, capabilities=capabilities))
+    lines = []
+    for i in range(30):
+        angle = (i * 7 % 30) / 30
+        source = {
+            "text": "fox " * (i % 5) + "dog " * (i % 3 + 1),
+            "sparse": {"fox": 0.5 + i / 10, "bear": 3.0 - i / 11},
+            "dense": [(1 - angle**2) ** 0.5, angle],
+            "metadata": {"lang": "en" if i % 2 else "de"},
+        }
+        lines += [{"index": {"_id": str(i)}}, source]
+    assert not client.bulk(index=index_name, body=lines, refresh=True)["errors"]
+    tokens = neural_sparse({"fox": 2.0, "bear": 1.0}, capabilities=capabilities)
+    return [match("fox"), tokens, knn([1.0, 0.0], 30, capabilities=capabilities)]
+
+
+def ask(client, index, query, pipeline=None, size=30):
+    """Document id to score, best first."""
+    answer = client.search(index=index, body=search_body(query, size=size, search_pipeline=pipeline))
+    return {hit["_id"]: hit["_score"] for hit in answer["hits"]["hits"]}
+
+
+def min_max(found):
+    """Scores to [0, 1]; the server gives the lowest 0.001 so that it stays a hit."""
+    low, high = min(found.values()), max(found.values())
+    return {key: max((score - low) / (high - low), 0.001) for key, score in found.items()}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("weights", [None, [3.0, 2.0, 1.0]])
+def test_server_fuses_by_min_max(client, index_name, legs, weights):
+    """The fused score is the weighted mean of the legs' scaled scores, in [0, 1], each document once."""
+    capabilities = probe(client)
+    alone = [min_max(ask(client, index_name, leg)) for leg in legs]
+    shares = [weight / 6 for weight in weights or [2, 2, 2]]
+    query, pipeline = hybrid(legs, weights=weights, capabilities=capabilities)
+    found = ask(client, index_name, query, pipeline)
+    expected = {key: sum(s * a.get(key, 0) for s, a in zip(shares, alone, strict=True)) for key in found}
+    assert len(found) == 30
+    assert found == pytest.approx(expected, abs=1e-3)
+    assert all(0 <= score <= 1 for score in found.values())
+
+
+@pytest.mark.server
+@pytest.mark.parametrize(("weights", "factors"), [(None, [1.0, 1.0]), ([3.0, 1.0], [0.75, 0.25])])
+def test_server_fuses_by_reciprocal_ranks(client, index_name, legs, weights, factors):
+    """The fused score is the (weighted) sum of 1 / (60 + rank) over the legs, ranks from 1."""
+    tokens, near = legs[1:]  # no ties in these
+    query, pipeline = hybrid([tokens, near], method="rrf", weights=weights, capabilities=probe(client))
+    ranks = [{key: rank for rank, key in enumerate(ask(client, index_name, leg), 1)} for leg in (tokens, near)]
+    expected = {
+        key: sum(factor / (60 + rank[key]) for factor, rank in zip(factors, ranks, strict=True)) for key in ranks[0]
+    }
+    assert ask(client, index_name, query, pipeline) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("method", ["min_max", "rrf"])
+def test_server_filters_every_leg(client, index_name, legs, method):
+    """A hybrid's filter holds for all legs, written for 3.x and for 2.x alike, with the same hits."""
+    query, pipeline = hybrid(legs, method=method, filter=TAG, capabilities=probe(client))
+    older, _ = hybrid(legs, method=method, filter=TAG, capabilities=server(2, 19))
+    found = ask(client, index_name, query, pipeline)
+    assert {int(key) % 2 for key in found} == {1}
+    assert len(found) == 15
+    assert ask(client, index_name, older, pipeline) == pytest.approx(found)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("method", ["min_max", "rrf"])
+def test_server_scores_do_not_move_with_the_size(client, index_name, legs, method):
+    """With a fixed pool the first hits and their scores are the same for any size."""
+    query, pipeline = hybrid(legs, method=method, capabilities=probe(client))
+    few, many = (ask(client, index_name, query, pipeline, size) for size in (5, 30))
+    assert few == {key: many[key] for key in few}
+    assert sorted(few.values()) == sorted(many.values())[-5:]
+
+
+@pytest.mark.server
+def test_server_fuses_a_leg_without_hits(client, index_name, legs):
+    """A leg that matches nothing takes no part; the others' hits stay."""
+    nothing = neural_sparse({}, capabilities=probe(client))
+    query, pipeline = hybrid([nothing, legs[1]], capabilities=probe(client))
+    assert len(ask(client, index_name, query, pipeline)) == 30
