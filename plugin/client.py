@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,10 +109,8 @@ def _parsed(url: str) -> SplitResult:
 
 def redacted(url: str) -> str:
     """The URL without user and password, for messages."""
-    scheme, separator, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    userinfo, at, host = authority.rpartition("@")
-    return f"{scheme}{separator}{'***@' if userinfo else at}{host}{slash}{path}"
+    # Up to the last @: a password that was not quoted may hold / and @ itself.
+    return re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
 
 
 def address(client: OpenSearch) -> str:
@@ -156,7 +155,7 @@ def server_info(client: OpenSearch) -> Json:
 def _reason(error: OpenSearchException) -> str:
     """The cause alone: the client library repeats it up to three times in its own text."""
     cause = error.info if isinstance(error, TransportError) and len(error.args) > 2 else error
-    return str(cause).rpartition(": ")[2] if isinstance(cause, Exception) else str(cause)
+    return re.split(r"(?<!\[SSL): ", str(cause))[-1] if isinstance(cause, Exception) else str(cause)
 
 
 def wait_until_ready(client: OpenSearch, seconds: float, require_alive: Callable[[], None]) -> None:

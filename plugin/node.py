@@ -12,7 +12,7 @@ from rich.console import Console
 from opensearch_splade.errors import NodeError
 from opensearch_splade.plugin.client import connect, wait_until_ready
 from opensearch_splade.plugin.node_config import free_port, is_free, write_config
-from opensearch_splade.plugin.node_files import installation
+from opensearch_splade.plugin.node_files import installation, thai_rules
 from opensearch_splade.plugin.node_java import find_java
 from opensearch_splade.plugin.node_places import default_home, exclusive, make_folder, require_reachable
 from opensearch_splade.plugin.node_process import end, spawn, started_at
@@ -111,7 +111,8 @@ def _launch(home: Path, heap: str, port: int | None, console: Console) -> LocalN
     java = find_java()
     server = installation(java, console)
     port = free_port(PREFERRED_PORT) if port is None else port
-    config = write_config(home, server, java, port=port, heap=heap)
+    more = [] if java.has_thai else thai_rules(console)
+    config = write_config(home, server, java, port=port, heap=heap, more=more)
     # A bare environment: credentials and OPENSEARCH_* settings of the caller are none of the node's business.
     env = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

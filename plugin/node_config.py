@@ -43,7 +43,7 @@ def is_free(port: int) -> bool:
     return True
 
 
-def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap: str) -> Path:
+def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap: str, more: list[str]) -> Path:
     """Write the configuration folder, from the server's own, and the folders it names.
 
     Args:
@@ -52,6 +52,7 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         java: The runtime that will run it.
         port: HTTP port; the transport port is found from 9300 on.
         heap: Java heap, e.g. ``512m`` or ``1g``.
+        more: Further Java options.
 
     Raises:
         NodeError: The heap is not of that form.
@@ -78,7 +79,7 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
     # JSON values are YAML values, quoted where they must be.
     lines = [f"{name}: {json.dumps(value)}\n" for name, value in settings.items()]
     (config / "opensearch.yml").write_text("".join(lines), encoding="utf-8")
-    _write_jvm_options(config / "jvm.options", java, heap)
+    _write_jvm_options(config / "jvm.options", java, [f"-Xms{heap}", f"-Xmx{heap}", *more])
     make_owned(home / "tmp")
     if user := node_user():
         for path in [config, *config.rglob("*")]:
@@ -86,9 +87,9 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
     return config
 
 
-def _write_jvm_options(path: Path, java: JavaRuntime, heap: str) -> None:
+def _write_jvm_options(path: Path, java: JavaRuntime, more: list[str]) -> None:
     # The garbage collector's log and the heap dumps go to the installation, which the node's user must not write.
     unwanted = ["logs/", "HeapDump", "-Xms", "-Xmx"] + ([] if java.has_vector else ["jdk.incubator.vector"])
     lines = path.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if not any(word in line for word in unwanted)]
-    path.write_text("\n".join([*kept, f"-Xms{heap}", f"-Xmx{heap}", ""]), encoding="utf-8")
+    path.write_text("\n".join([*kept, *more, ""]), encoding="utf-8")

@@ -6,6 +6,7 @@ An installation appears under its final name only when it is whole; what an inte
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import stat
 import subprocess
@@ -20,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from opensearch_splade.errors import MissingExtraError, NodeError
 from opensearch_splade.plugin.node_java import JavaRuntime
 from opensearch_splade.plugin.node_places import cache_dir, exclusive, make_folder, open_to_all, require_reachable
-from opensearch_splade.plugin.node_versions import VERSIONS, PinnedZip
+from opensearch_splade.plugin.node_versions import VERSIONS, PinnedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ def installation(java: JavaRuntime, console: Console) -> Path:
     cache = make_folder(cache_dir())
     require_reachable(cache, "OPENSEARCH_SPLADE_CACHE")
     target = cache / VERSIONS.folder
+    if target.exists():
+        return target  # without the lock: a cache shared with other users may be read-only
     with exclusive(cache / "install.lock"):
         if not target.exists():
             for leftover in cache.glob(f"{_SCRATCH}*"):
@@ -56,33 +59,51 @@ def installation(java: JavaRuntime, console: Console) -> Path:
     return target
 
 
+def thai_rules(console: Console) -> list[str]:
+    """Java options that let a cut-down runtime split Thai into words, by the ICU library.
+
+    OpenSearch builds its Thai analyzer for every index, whatever the index holds; without word rules for Thai every
+    index creation fails (`Failed to build analyzers: [thai]`).
+
+    Raises:
+        NodeError: A jar cannot be fetched or is not the pinned one.
+    """
+    cache = make_folder(cache_dir())
+    with exclusive(cache / "install.lock"):
+        downloads = make_folder(cache / "downloads")
+        jars = [_fetched(pinned, downloads, console) for pinned in VERSIONS.thai_rules]
+    # Java's own data first: ICU serves what Java lacks and changes no date or number format.
+    return [f"-Xbootclasspath/a:{os.pathsep.join(map(str, jars))}", "-Djava.locale.providers=CLDR,SPI"]
+
+
 @contextmanager
 def _scratch(folder: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=folder) as scratch:
         yield Path(scratch)
 
 
-def _fetched(pinned: PinnedZip, folder: Path, console: Console) -> Path:
+def _fetched(pinned: PinnedFile, folder: Path, console: Console) -> Path:
     """The zip on disk, checked. One that lies there is taken: machines without a network are filled by hand."""
     path = folder / pinned.filename
     if not path.exists():
         with _scratch(folder.parent) as scratch:
             got = _download(pinned, scratch, console)
             _require_digest(got, pinned, "what was downloaded is not what was pinned: try again, or look at the mirror")
+            got.chmod(0o644)
             got.rename(path)
     else:
         _require_digest(path, pinned, "delete it and start again")
     return path
 
 
-def _download(pinned: PinnedZip, scratch: Path, console: Console) -> Path:
+def _download(pinned: PinnedFile, scratch: Path, console: Console) -> Path:
     try:
         from jgo.config import GlobalSettings
         from jgo.maven import MavenContext, PythonResolver
         from requests import RequestException
     except ImportError as error:
         raise MissingExtraError(error.name or "jgo", "node") from error
-    group, artifact, version = pinned.coordinates.split(":")
+    group, artifact, packaging, version = pinned.coordinates.split(":")
     resolver = PythonResolver(progress_callback=_progress(console))
     mirrors: dict[str, str] | None = GlobalSettings.load().repositories or None
     reason = ""
@@ -90,13 +111,13 @@ def _download(pinned: PinnedZip, scratch: Path, console: Console) -> Path:
         # A folder for each attempt: jgo takes a half-written file for a finished one.
         context = MavenContext(resolver, repo_cache=scratch / str(attempt), remote_repos=mirrors, timeout=60)
         try:
-            path: Path = context.project(group, artifact).at_version(version).artifact(packaging="zip").resolve()
+            path: Path = context.project(group, artifact).at_version(version).artifact(packaging=packaging).resolve()
         except (RequestException, RuntimeError, OSError) as error:
             reason = str(error)
         else:
             return path
     msg = (
-        f"{pinned.coordinates} (zip) cannot be downloaded: {reason}. Behind a mirror, name it under [repositories] in "
+        f"{pinned.coordinates} cannot be downloaded: {reason}. Behind a mirror, name it under [repositories] in "
         f"jgo's settings file; without a network, put {pinned.filename} into {scratch.parent / 'downloads'}"
     )
     raise NodeError(msg)
@@ -119,7 +140,7 @@ def _progress(console: Console) -> Callable[[str, int], Any]:
     return bar
 
 
-def _require_digest(path: Path, pinned: PinnedZip, remedy: str) -> None:
+def _require_digest(path: Path, pinned: PinnedFile, remedy: str) -> None:
     with path.open("rb") as handle:
         digest = hashlib.file_digest(handle, "sha256").hexdigest()
     if digest != pinned.sha256:

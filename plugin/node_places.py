@@ -116,6 +116,11 @@ def open_to_all(folder: Path) -> None:
 def exclusive(lock: Path) -> Iterator[None]:
     """Hold a lock file: other processes wait. The kernel frees it when the holder dies, however it dies."""
     make_folder(lock.parent)
-    with lock.open("w") as handle:
+    try:
+        handle = lock.open("w")
+    except OSError as error:
+        msg = f"{lock} cannot be written: {error.strerror}"
+        raise NodeError(msg) from error
+    with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -9,11 +9,11 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class PinnedZip:
-    """One zip to fetch.
+class PinnedFile:
+    """One file to fetch.
 
     Attributes:
-        coordinates: ``group:artifact:version``.
+        coordinates: ``group:artifact:packaging:version``.
         sha256: Hex digest of the file.
         bytes: Size of the file.
     """
@@ -24,9 +24,9 @@ class PinnedZip:
 
     @property
     def filename(self) -> str:
-        """As the repository names it: ``artifact-version.zip``."""
-        _, artifact, version = self.coordinates.split(":")
-        return f"{artifact}-{version}.zip"
+        """As the repository names it, e.g. ``opensearch-3.6.0.zip``."""
+        _, artifact, packaging, version = self.coordinates.split(":")
+        return f"{artifact}-{version}.{packaging}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,16 @@ class NodeVersions:
         newest_java: Newest Java it was tried with.
         distribution: The server's zip.
         plugins: The plugins' zips, in the order of installation.
+        thai_rules: Jars for a Java runtime that cannot split Thai into words.
     """
 
     opensearch: str
     image: str
     oldest_java: int
     newest_java: int
-    distribution: PinnedZip
-    plugins: tuple[PinnedZip, ...]
+    distribution: PinnedFile
+    plugins: tuple[PinnedFile, ...]
+    thai_rules: tuple[PinnedFile, ...]
 
     @property
     def folder(self) -> str:
@@ -58,7 +60,7 @@ class NodeVersions:
 
 def _load() -> NodeVersions:
     pinned = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-    distribution, *plugins = (PinnedZip(**zipped) for zipped in pinned["zips"])
+    distribution, *plugins = (PinnedFile(**zipped) for zipped in pinned["zips"])
     return NodeVersions(
         opensearch=pinned["opensearch"],
         image=pinned["image"],
@@ -66,6 +68,7 @@ def _load() -> NodeVersions:
         newest_java=pinned["java"]["newest_tried"],
         distribution=distribution,
         plugins=tuple(plugins),
+        thai_rules=tuple(PinnedFile(**jar) for jar in pinned["thai_rules"]),
     )
 
 

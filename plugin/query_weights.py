@@ -46,7 +46,7 @@ def save_query_weights(client: OpenSearch, index: str, table: Mapping[str, float
     place = QueryWeightsMeta(STORE, identity)
     with asking(STORE):
         if not client.indices.exists(index=STORE):
-            client.indices.create(index=STORE, body=_BODY, params={"timeout": "60s"})
+            client.indices.create(index=STORE, body=_BODY)
         client.index(index=STORE, id=identity, body={"table": dict(table)}, params={"refresh": "true"})
     with asking(index):
         client.indices.put_mapping(index=index, body={"_meta": replace(meta, query_weights=place).to_json()})
@@ -61,7 +61,7 @@ def load_query_weights(client: OpenSearch, place: QueryWeightsMeta) -> dict[str,
         ClusterError: The cluster does not answer or refuses.
     """
     with asking(place.index):
-        found = client.get(index=place.index, id=place.id, params={"realtime": "true"}, ignore=404)
+        found = client.get(index=place.index, id=place.id, params={"ignore": 404})
     if not found.get("found"):
         raise TargetError(
             f"The query weights {place.id} are gone from index {place.index!r}; count them again with "

@@ -65,7 +65,7 @@ def test_a_running_node_comes_before_docker(node: RunningNode, open_folder: Path
 
 def test_a_given_url_that_does_not_answer_is_an_error() -> None:
     """No other node is started in place of the one that was named."""
-    with pytest.raises(ClusterError, match="127.0.0.1:1 cannot be reached"):
+    with pytest.raises(ClusterError, match=r"127.0.0.1:1 cannot be reached"):
         ensure_node(CLOSED)
 
 

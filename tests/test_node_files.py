@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,7 +119,7 @@ def test_java_that_is_too_old_is_passed_over(open_folder: Path, monkeypatch: pyt
     monkeypatch.setenv("JAVA_HOME", str(old))
     assert find_java().home != old
     monkeypatch.setenv("JAVA_HOME", str(right))
-    assert find_java() == JavaRuntime(right, 21, has_vector=True)
+    assert find_java() == JavaRuntime(right, 21, has_vector=True, has_thai=True)
     monkeypatch.setenv("OPENSEARCH_JAVA_HOME", str(old))
     with pytest.raises(NodeError, match=r"java-17 is Java 17; .* needs Java 21"):
         find_java()
