@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 import orjson
-from rich.console import Console
 from rich.table import Table
 
 from opensearch_splade.cli import options
+from opensearch_splade.cli.rendering import printer
 from opensearch_splade.onnx_models import Bundle, shipped
 
 
@@ -32,4 +32,4 @@ def bundles(folders: tuple[str, ...], *, as_json: bool) -> None:
             f"{one.precision}, {one.pooling}{', ' + one.activation if one.activation else ''}, {one.dimension:,} wide"
         )
         table.add_row(name, one.kind, what, str(one.max_length), one.fingerprint, one.origin.licence or "not stated")
-    Console().print(table)
+    printer().print(table)

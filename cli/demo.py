@@ -13,7 +13,7 @@ from rich.rule import Rule
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
 from opensearch_splade.cli.ingesting import IngestJob, run_job
-from opensearch_splade.cli.rendering import outcomes_table, side_by_side
+from opensearch_splade.cli.rendering import outcomes_table, printer, side_by_side
 from opensearch_splade.cli.wiring import Cluster, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import TargetError
 from opensearch_splade.evaluation.collection import Collection, load_collection
@@ -30,7 +30,7 @@ QUESTIONS = (
     "read a csv file into dictionaries",
     "run a program and get what it printed",
     "wait until several threads have finished",
-    "remember the results of expensive function calls",
+    "keep the results of expensive function calls",
 )
 
 
@@ -50,7 +50,7 @@ def demo(*, collection: str, docker: bool, fresh: bool, url: str | None, insecur
     """
     from opensearch_splade.plugin.launcher import ensure_node
 
-    console = Console()
+    console = printer()
     loaded = load_collection(collection)
     node = ensure_node(url, docker=docker, console=console)
     cluster = open_cluster(node.url, insecure=insecure)

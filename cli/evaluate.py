@@ -10,7 +10,7 @@ from rich.console import Console
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
-from opensearch_splade.cli.rendering import outcomes_table
+from opensearch_splade.cli.rendering import outcomes_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.systems import score_error
@@ -68,6 +68,6 @@ def evaluate(
         }
         click.echo(orjson.dumps(found))
         return
-    Console().print(outcomes_table(outcomes, f"{loaded.name}, {len(loaded.queries)} questions, index {index}"))
+    printer().print(outcomes_table(outcomes, f"{loaded.name}, {len(loaded.queries)} questions, index {index}"))
     for mode, error in errors.items():
         click.echo(f"{mode}: the server's scores equal the exact dot products within {error:.1e}")

@@ -31,7 +31,11 @@ SOME_DEAD = 3
     help="Count token idf over this source and keep it with the index, for inference-free questions in its own words.",
 )
 @click.option(
-    "--dead-letters", type=click.Path(path_type=Path, dir_okay=False), default=DEAD_LETTERS, show_default=True
+    "--dead-letters",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=DEAD_LETTERS,
+    show_default=True,
+    help="File for what cannot be written, with the reasons; an existing one is continued.",
 )
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from opensearch_splade.cli.wiring import Cluster
+from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.pipeline import DocumentEncoder, IngestReport, run
 from opensearch_splade.ingest.pruning import Pruning
-from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.ingest.sources import corpus_file, read_source
 from opensearch_splade.ingest.target import IndexOptions, check_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
@@ -58,14 +59,17 @@ class IngestJob:
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
-    records = read_source(job.source)
-    prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
+    records = _records(job.source)
     encoder = job.encoder()
     writer = BulkWriter(cluster.client, job.index)
-    with DeadLetterFile(job.dead_letters) as dead_letters, _progress(job.source, console) as on_progress:
-        report = run(records, encoder, writer, dead_letters, on_progress)
+    with DeadLetterFile(job.dead_letters) as dead_letters:
+        prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
+        with _progress(job.source, console) as on_progress:
+            report = run(records, encoder, writer, dead_letters, on_progress)
     with asking(job.index):
         cluster.client.indices.refresh(index=job.index)
+    # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
+    check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     if encoder.frequencies is not None and report.indexed:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf())
     return report
@@ -80,7 +84,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
     with console.status(f"reading {job.source} ..."):
-        for record in read_source(job.source):
+        for record in _records(job.source):
             if isinstance(record, DeadLetter):
                 dead.append(record)
                 continue
@@ -105,6 +109,15 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     }
 
 
+def _records(source: str) -> Iterator[Document | DeadLetter]:
+    """The source, read up to its first record: what cannot be read at all fails before an index is made."""
+    records = read_source(source)
+    first = next(records, None)
+    if first is None:
+        raise SourceError(f"{source} holds no documents, so nothing was done.")
+    return chain([first], records)
+
+
 @contextmanager
 def _progress(source: str, console: Console) -> Iterator[Any]:
     columns = (
@@ -126,10 +139,10 @@ def _progress(source: str, console: Console) -> Iterator[Any]:
 
 
 def _count(source: str) -> int | None:
-    """Lines of a plain file, cheaply, so that the bar knows its end; ``None`` where only reading tells."""
-    from opensearch_splade.ingest.sources import corpus_file
-
-    if source == "-" or source.endswith(":") or source.startswith("ir_datasets:"):
+    """How many records a source holds where that is cheap to know, so that the bar has an end; else ``None``."""
+    if source == "pydoc:":
+        return sum(1 for _ in read_source(source))
+    if source == "-" or source.startswith("ir_datasets:"):
         return None
     path = corpus_file(source)
     if path.suffix == ".gz":

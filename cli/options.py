@@ -53,7 +53,7 @@ def device(function: _Decorated) -> _Decorated:
 
 
 def query_encoders(function: _Decorated) -> _Decorated:
-    """``--bundle``, ``--dense-bundle``, ``--query-side`` of commands that ask."""
+    """``--bundle`` and ``--dense-bundle`` of commands that ask."""
     options = (
         click.option(
             "--bundle", type=BUNDLE, help="Sparse bundle for questions. [default: the shipped one that made the index]"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,6 +14,14 @@ from opensearch_splade.query import SearchResult, shares
 from opensearch_splade.types import Hit
 
 SHOWN_FEATURES = 6
+NO_PARTS = {"knn": "near in meaning as a whole"}
+SHOWN_MEASURES = ("nDCG@10", "R@100")
+
+
+def printer() -> Console:
+    """Standard output; where it is no terminal, as wide as the tables need."""
+    console = Console()
+    return console if console.is_terminal else Console(width=110)
 
 
 def hits_table(result: SearchResult, *, explain: bool) -> Table:
@@ -30,12 +40,12 @@ def hits_table(result: SearchResult, *, explain: bool) -> Table:
 
 
 def why(hit: Hit, most: int = SHOWN_FEATURES) -> str:
-    """The strongest features with their share of the sparse score."""
+    """The strongest parts of the score with their shares."""
     if not hit.why:
-        return "no shared features"
+        return "-"
     parts = [f"{one.feature} {share:.0%}" for one, share in zip(hit.why[:most], shares(hit.why), strict=False)]
     rest = len(hit.why) - most
-    return "  ".join(parts) + (f"  +{rest} more" if rest > 0 else "")
+    return "  ".join(parts) + (f"  +{rest}" if rest > 0 else "")
 
 
 def snippet(text: str, length: int = 160) -> str:
@@ -46,31 +56,33 @@ def snippet(text: str, length: int = 160) -> str:
 
 def outcomes_table(outcomes: Sequence[Outcome], title: str) -> Table:
     """One row per system, the best value of each measure in bold."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("system")
-    measures = list(outcomes[0].measures)
-    for name in [*measures, "p50 ms", "p95 ms", "server p50 ms"]:
-        table.add_column(name, justify="right")
-    best = {name: max(one.measures[name] for one in outcomes) for name in measures}
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("system", no_wrap=True)
+    table.add_column("queries", no_wrap=True)
+    for name in (*SHOWN_MEASURES, "p50 ms", "p95 ms", "server p50"):
+        table.add_column(name, justify="right", no_wrap=True)
+    best = {name: max(one.measures[name] for one in outcomes) for name in SHOWN_MEASURES}
     for one in outcomes:
-        cells = [
-            Text(f"{one.measures[name]:.4f}", "bold" if one.measures[name] == best[name] else "") for name in measures
-        ]
-        table.add_row(
-            one.system, *cells, f"{one.client_p50_ms:.1f}", f"{one.client_p95_ms:.1f}", f"{one.server_p50_ms:.1f}"
-        )
+        values = [(name, one.measures[name]) for name in SHOWN_MEASURES]
+        cells = [Text(f"{value:.4f}", "bold green" if value == best[name] else "") for name, value in values]
+        times = (one.client_p50_ms, one.client_p95_ms, one.server_p50_ms)
+        table.add_row(one.mode, one.query_side, *cells, *(f"{time:.1f}" for time in times))
     return table
 
 
 def side_by_side(question: str, answers: Mapping[str, SearchResult]) -> Table:
     """One row per way of asking: its best hits, and what made the first of them match."""
-    table = Table(title=f"“{question}”", title_justify="left", show_lines=True)
-    table.add_column("way", no_wrap=True)
-    table.add_column("best hits", ratio=3)
-    table.add_column("why the first one matched", ratio=2, style="cyan")
+    table = Table(title=f"“{question}”", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("way", no_wrap=True, style="bold", min_width=14)
+    table.add_column("best hits, and why the first one matched", no_wrap=True, overflow="ellipsis", ratio=1)
     for way, result in answers.items():
-        hits = Text("\n").join(
-            Text(f"{rank}. {snippet(hit.title or hit.text, 60)}") for rank, hit in enumerate(result.hits, 1)
-        )
-        table.add_row(way, hits, why(result.hits[0], 5) if result.hits else "no hits")
+        cell = Text(" · ").join(Text(_label(hit)) for hit in result.hits) if result.hits else Text("no hits")
+        reason = NO_PARTS.get(way) or (why(result.hits[0]) if result.hits else "")
+        part = "its sparse part: " if way.startswith("hybrid") else ""
+        table.add_row(way, cell.append(f"\n  {part}{reason}", style="cyan"))
     return table
+
+
+def _label(hit: Hit) -> str:
+    """The id where it is a name, else the beginning of the title or text."""
+    return snippet(hit.title or hit.text, 36) if hit.id.isdigit() else hit.id

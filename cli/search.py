@@ -7,10 +7,9 @@ from typing import Any
 
 import click
 import orjson
-from rich.console import Console
 
 from opensearch_splade.cli import options
-from opensearch_splade.cli.rendering import hits_table
+from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
 
@@ -70,7 +69,7 @@ def search(
             orjson.dumps({"took_ms": result.took_ms, "notices": result.notices, "hits": list(map(asdict, result.hits))})
         )
         return
-    Console().print(hits_table(result, explain=explain))
+    printer().print(hits_table(result, explain=explain))
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
 

@@ -57,7 +57,7 @@ def open_searchers(
     """
     meta = IndexMeta.read(cluster.client, index)
     dense = _dense(meta, bundles.dense)
-    sides = _sparse_sides(cluster, meta, bundles.sparse)
+    sides = _sparse_sides(cluster, meta, bundles.sparse, query_side)
     if query_side != "auto":
         if query_side not in sides:
             raise TargetError(
@@ -77,10 +77,10 @@ def _dense(meta: IndexMeta, given: str | None) -> DenseEncoder | None:
     return DenseEncoder.load(name) if name else None
 
 
-def _sparse_sides(cluster: Cluster, meta: IndexMeta, given: str | None) -> dict[str, SparseEncoder]:
+def _sparse_sides(cluster: Cluster, meta: IndexMeta, given: str | None, wanted: str) -> dict[str, SparseEncoder]:
     encoders = _sparse_by_kind(meta, given)
     sides: dict[str, SparseEncoder] = {}
-    if encoders and meta.query_weights:
+    if encoders and meta.query_weights and wanted != "siamese":
         table = load_query_weights(cluster.client, meta.query_weights)
         sides["inference-free"] = next(iter(encoders.values())).with_query_weights(table)
     elif "inference-free" in encoders:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -67,6 +66,8 @@ def _queries(path: Path) -> dict[str, str]:
         raise SourceError(f"{path} cannot be read: {error.strerror}. A BEIR folder holds queries.jsonl.") from error
     queries: dict[str, str] = {}
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
             record = orjson.loads(line)
             queries[str(record["_id"])] = str(record["text"])
@@ -77,20 +78,22 @@ def _queries(path: Path) -> dict[str, str]:
 
 def _qrels(path: Path) -> dict[str, dict[str, int]]:
     try:
-        stream = path.open(encoding="utf-8", newline="")
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}).") from error
     except OSError as error:
         others = ", ".join(sorted(other.stem for other in path.parent.glob("*.tsv"))) or "none"
         raise SourceError(f"{path} cannot be read: {error.strerror}. Splits there: {others}.") from error
     qrels: dict[str, dict[str, int]] = {}
-    with stream:
-        for number, row in enumerate(csv.reader(stream, delimiter="\t"), start=1):
-            if number == 1 and row and not row[-1].lstrip("-").isdigit():
-                continue  # BEIR's header
-            try:
-                query, document, grade = row
-                qrels.setdefault(query, {})[document] = int(grade)
-            except ValueError as error:
-                raise SourceError(f"{path.name}:{number}: expected query, document and a whole grade.") from error
+    for number, line in enumerate(lines, start=1):
+        row = line.split("\t")
+        if not line.strip() or (number == 1 and row[0] == "query-id"):
+            continue  # BEIR's header, where there is one
+        try:
+            query, document, grade = row
+            qrels.setdefault(query, {})[document] = int(grade)
+        except ValueError as error:
+            raise SourceError(f"{path.name}:{number}: expected query, document and a whole grade.") from error
     return qrels
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,8 @@ class DeadLetter:
 
 class DeadLetterFile:
     """Appends dead letters to a JSON-lines file, made with the first of them and flushed with each.
+
+    As a context it refuses at once a place that cannot be written: the first dead letter may come after hours.
 
     Args:
         path: The file. An existing one is continued.
@@ -62,6 +65,12 @@ class DeadLetterFile:
         self.count += 1
 
     def __enter__(self) -> Self:
+        place = self.path if self.path.exists() else self.path.parent
+        if not os.access(place, os.W_OK):
+            raise SourceError(
+                f"Dead letters could not be written to {self.path}, so nothing was begun; name another file with "
+                "--dead-letters."
+            )
         return self
 
     def __exit__(

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from opensearch_splade.errors import SourceError
 from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
@@ -101,6 +102,7 @@ class DocumentEncoder:
 
     def _source(self, document: Document, features: dict[str, float], vector: Any) -> bytes:
         body: dict[str, Any] = {
+            "id": document.id,
             "text": document.text,
             "sparse": features,
             "encoded": list(self.marker),
@@ -124,7 +126,7 @@ def run(
     """Brings every document of a source into the index, or into the dead letters.
 
     Raises:
-        SourceError: The source cannot be read to its end.
+        SourceError: The source cannot be read to its end; what was read before is in the index.
         ClusterError: The cluster stayed away for too long; what was acknowledged stays.
         TargetError: The index disappeared.
     """
@@ -143,19 +145,23 @@ def run(
         report.seconds = time.monotonic() - start
         on_progress(report)
 
-    with ThreadPoolExecutor(WRITERS, thread_name_prefix="bulk") as pool:
-        try:
-            for documents in _windows(records, dead_letters, report):
-                actions = encoder.actions(documents, report)
-                pending.append(_Sent(documents, pool.submit(writer.write, actions)))
-                while len(pending) > WRITERS or (pending and pending[0].outcome.done()):
+    try:
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="bulk") as pool:
+            try:
+                for documents in _windows(records, dead_letters, report):
+                    actions = encoder.actions(documents, report)
+                    pending.append(_Sent(documents, pool.submit(writer.write, actions)))
+                    while len(pending) > WRITERS or (pending and pending[0].outcome.done()):
+                        settle(pending.popleft())
+                    tell()
+            finally:
+                # Also when the source breaks off: what is on its way is waited for, and its refusals are kept.
+                while pending:
                     settle(pending.popleft())
                 tell()
-        finally:
-            # Also when the source breaks off: what is on its way is waited for, and its refusals are kept.
-            while pending:
-                settle(pending.popleft())
-                tell()
+    except SourceError as error:
+        done = f"{report.indexed:,} documents are in the index, {report.dead:,} in the dead letters"
+        raise SourceError(f"{error} What came before is done: {done}.") from error
     return report
 
 
@@ -180,15 +186,22 @@ class _Sent:
 def _windows(
     records: Iterable[Document | DeadLetter], dead_letters: DeadLetterFile, report: IngestReport
 ) -> Iterator[list[Document]]:
+    """Full windows and the rest, which is also given when the source breaks off."""
     window: list[Document] = []
-    for record in records:
-        report.read += 1
-        if isinstance(record, DeadLetter):
-            dead_letters.add(record)
-            continue
-        window.append(record)
-        if len(window) == WINDOW:
-            yield window
-            window = []
+    broken: SourceError | None = None
+    try:
+        for record in records:
+            report.read += 1
+            if isinstance(record, DeadLetter):
+                dead_letters.add(record)
+                continue
+            window.append(record)
+            if len(window) == WINDOW:
+                yield window
+                window = []
+    except SourceError as error:
+        broken = error
     if window:
         yield window
+    if broken:
+        raise broken

@@ -51,13 +51,12 @@ class Pruning:
             OspladeError: It is none of the four kinds, or the value is out of range.
         """
         kind, _, value = text.partition(":")
-        try:
-            number = float(value)
-        except ValueError:
-            number = float("nan")
         for known in get_args(PruneType):
             if kind == known:
-                return cls(known, number)
+                try:
+                    return cls(known, float(value))
+                except ValueError as error:
+                    raise OspladeError(f"--prune {text}: {value!r} is not a number.") from error
         raise OspladeError(f"--prune {text}: unknown; write KIND:VALUE with one of {', '.join(get_args(PruneType))}.")
 
     def __str__(self) -> str:

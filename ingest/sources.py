@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -26,6 +27,7 @@ from opensearch_splade.types import Document
 
 MAX_ID_BYTES = 512  # OpenSearch refuses longer ones
 _CORPUS_NAMES = ("corpus.jsonl", "corpus.jsonl.gz")
+_Placed = tuple[str, Document | DeadLetter]
 _JSON_KINDS = {dict: "object", list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
 
 
@@ -66,30 +68,35 @@ def corpus_file(source: str) -> Path:
     return path
 
 
-def _read_ir_datasets(name: str) -> Iterator[Document | DeadLetter]:
+def _read_ir_datasets(name: str) -> Iterator[_Placed]:
     try:
         import ir_datasets
     except ImportError as error:
         raise MissingExtraError("ir_datasets", "eval") from error
-    for record in ir_datasets.load(name).docs_iter():
+    try:
+        records = ir_datasets.load(name).docs_iter()
+    except (KeyError, AttributeError) as error:  # the second: a collection of questions only
+        raise SourceError(f"ir_datasets knows no documents of {name!r}; its catalogue lists the ids.") from error
+    for record in records:
         title, text = getattr(record, "title", ""), getattr(record, "text", None)
         fields = {"_id": record.doc_id, "title": title, "text": record.default_text() if text is None else text}
+        place = f"{name} {record.doc_id}"
         try:
-            yield to_document(fields)
+            yield place, to_document(fields)
         except DocumentError as error:
-            yield DeadLetter(f"{name} {record.doc_id}", str(error), fields, record.doc_id)
+            yield place, DeadLetter(place, str(error), fields, record.doc_id)
 
 
-def _read_file(path: Path) -> Iterator[Document | DeadLetter]:
+def _read_file(path: Path) -> Iterator[_Placed]:
     is_gzip = path.suffix == ".gz"
-    with cast("BinaryIO", gzip.open(path)) if is_gzip else path.open("rb") as stream:
-        try:
+    try:
+        with cast("BinaryIO", gzip.open(path)) if is_gzip else path.open("rb") as stream:
             yield from _read_lines(stream, path.name)
-        except (OSError, EOFError) as error:
-            raise SourceError(f"{path} cannot be read to its end: {error}.") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"{path} cannot be read to its end: {error}.") from error
 
 
-def _read_lines(stream: BinaryIO, name: str) -> Iterator[Document | DeadLetter]:
+def _read_lines(stream: BinaryIO, name: str) -> Iterator[_Placed]:
     for number, line in enumerate(stream, start=1):
         if not line.strip():
             continue
@@ -97,13 +104,13 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[Document | DeadLetter]:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield DeadLetter(place, f"Not valid JSON: {error}.", line.decode(errors="replace").rstrip("\n"))
+            yield place, DeadLetter(place, f"Not valid JSON: {error}.", line.decode(errors="replace").rstrip("\n"))
             continue
         try:
-            yield to_document(record)
+            yield place, to_document(record)
         except DocumentError as error:
-            identity = record.get("_id") if isinstance(record, dict) else None
-            yield DeadLetter(place, str(error), record, None if identity is None else str(identity))
+            identity = record.get("_id", record.get("id")) if isinstance(record, dict) else None
+            yield place, DeadLetter(place, str(error), record, None if identity is None else str(identity))
 
 
 def to_document(record: Any) -> Document:
@@ -118,7 +125,9 @@ def to_document(record: Any) -> Document:
     if not (title.strip() or text.strip()):
         raise DocumentError("No text: neither 'text' nor 'title' holds a word.")
     rest = {key: value for key, value in record.items() if key not in {"_id", "id", "title", "text", "metadata"}}
-    metadata = record.get("metadata") or {}
+    metadata = record.get("metadata")
+    if metadata is None:
+        metadata = {}
     if not isinstance(metadata, dict):
         raise DocumentError(f"'metadata' must be a JSON object, not {_kind(metadata)}.")
     return Document(_identity(record, title, text), text, title, {**metadata, **rest})
@@ -146,15 +155,15 @@ def _identity(record: dict[str, Any], title: str, text: str) -> str:
     return identity
 
 
-def _without_duplicates(records: Iterator[Document | DeadLetter]) -> Iterator[Document | DeadLetter]:
+def _without_duplicates(records: Iterator[_Placed]) -> Iterator[Document | DeadLetter]:
     """A second document with an id would silently replace the first; it becomes a dead letter instead."""
     seen: set[int] = set()  # 64-bit hashes, not the ids: millions of them must fit
-    for record in records:
+    for place, record in records:
         if isinstance(record, Document):
             key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
             if key in seen:
                 content = {"_id": record.id, "title": record.title, "text": record.text, "metadata": record.metadata}
-                yield DeadLetter(f"id {record.id}", "This id came before in the same source.", content, record.id)
+                yield DeadLetter(place, "This id came before in the same source.", content, record.id)
                 continue
             seen.add(key)
         yield record

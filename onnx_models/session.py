@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.errors import BundleError
+from opensearch_splade.errors import BundleError, OspladeError
 from opensearch_splade.onnx_models.batches import pad, token_budget_batches
 from opensearch_splade.onnx_models.device import Device
 
@@ -27,7 +27,9 @@ class Session:
     def __init__(self, model: Path, device: Device) -> None:
         try:
             self._session = device.session(model.read_bytes())
-        except RuntimeError as error:  # onnxruntime's own errors derive from it
+        except OspladeError:
+            raise
+        except Exception as error:  # onnxruntime raises a dozen types with no base of their own
             raise BundleError(f"{model} cannot be run: {error}.") from error
         self._budget = device.token_budget
 

@@ -44,6 +44,8 @@ def index_body(
     """
     capabilities.require(FLAT_OBJECT)
     properties: Json = {
+        # The same as `_id`, which has no doc values: rankings are read from these without opening stored documents.
+        "id": {"type": "keyword", "index": False},
         "title": {"type": "text", "analyzer": analyzer, "copy_to": "text"},
         "text": {"type": "text", "analyzer": analyzer},
         "encoded": {"type": "keyword"},

@@ -1,8 +1,8 @@
 """From weights to OpenSearch's query DSL, and the searcher. Loads no model library and no client."""
 
-from opensearch_splade.query.body import search_body
+from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, weighted_terms
-from opensearch_splade.query.explanation import contributions, shares
+from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import FusionMethod, hybrid
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
@@ -14,6 +14,7 @@ __all__ = [
     "FusionMethod",
     "Leg",
     "Mode",
+    "Returned",
     "SearchClient",
     "SearchResult",
     "Searcher",
@@ -22,6 +23,7 @@ __all__ = [
     "fit",
     "hybrid",
     "knn",
+    "lexical_contributions",
     "match",
     "match_none",
     "neural_sparse",

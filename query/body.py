@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from opensearch_splade.errors import QueryError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from opensearch_splade.types import Json
 
 MAX_RESULT_WINDOW = 10_000
 """Default of ``index.max_result_window``: hits further down need a point in time and ``search_after``."""
 
 
+Returned = Literal["text", "text and weights"]
+
+_SOURCE: dict[Returned, Json] = {
+    "text": {"_source": {"excludes": ["sparse", "dense"]}},
+    "text and weights": {"_source": {"excludes": ["dense"]}},
+}
+
+
 def search_body(
-    query: Json, *, size: int = 10, start: int = 0, search_pipeline: Json | None = None, sparse: bool = False
+    query: Json, *, size: int = 10, start: int = 0, search_pipeline: Json | None = None, returned: Returned = "text"
 ) -> Json:
     """Wrap a query for ``_search``.
 
@@ -26,7 +36,7 @@ def search_body(
         size: Hits to return.
         start: Hits to skip before them.
         search_pipeline: A pipeline that travels in the body and overrides the index's default one.
-        sparse: Return the hits' sparse vectors too, for explanations.
+        returned: What comes with each hit: its text, or also its stored weights, for explanations.
 
     Raises:
         QueryError: The page lies outside the result window.
@@ -39,7 +49,7 @@ def search_body(
     body: Json = {
         "size": size,
         "query": query,
-        "_source": {"excludes": ["dense"] if sparse else ["sparse", "dense"]},
+        **_SOURCE[returned],
         "track_total_hits": False,
     }
     if start:
@@ -47,3 +57,18 @@ def search_body(
     if search_pipeline is not None:
         body["search_pipeline"] = search_pipeline
     return body
+
+
+def ranking_only(body: Json) -> Json:
+    """The same search without anything of the documents but id and fingerprints, both from the doc values.
+
+    On one shard a hybrid opens the stored documents of all its candidates before it fuses them, ``pagination_depth`` of
+    them, vectors and all; this spares that (38 against 3 ms for 200 candidates, OpenSearch 3.6.0).
+    """
+    kept = {key: value for key, value in body.items() if key != "_source"}
+    return {**kept, "stored_fields": "_none_", "docvalue_fields": ["id", "encoded"]}
+
+
+def documents_body(ids: Sequence[str], returned: Returned) -> Json:
+    """The search that fetches documents by id."""
+    return search_body({"ids": {"values": list(ids)}}, size=len(ids), returned=returned)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,9 @@ from opensearch_splade.query.limits import as_float32
 from opensearch_splade.types import Contribution
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from opensearch_splade.types import Features
+    from opensearch_splade.types import Features, Json
 
 
 def contributions(query: Features, stored: Mapping[str, float]) -> list[Contribution]:
@@ -31,6 +32,33 @@ def contributions(query: Features, stored: Mapping[str, float]) -> list[Contribu
         if feature in query
     ]
     return sorted(shared, key=lambda each: (-each.score, each.feature))
+
+
+def lexical_contributions(explanation: Json) -> list[Contribution]:
+    """What each word gave to a BM25 score, strongest first, from the server's own ``_explanation``.
+
+    Lucene writes ``weight(field:word in 12)`` over ``boost * idf * tf``: the stored weight is ``tf`` (the saturated,
+    length-normalised term frequency), the query weight the rest.
+    """
+    return sorted(_words(explanation), key=lambda each: (-each.score, each.feature))
+
+
+_WORD = re.compile(r"weight\([^:]+:(?P<word>.+) in \d+\)")
+
+
+def _words(node: Json) -> Iterator[Contribution]:
+    if found := _WORD.match(node["description"]):
+        tf = next((each["value"] for each in _descendants(node) if each["description"].startswith("tf,")), 1.0)
+        yield Contribution(found["word"], node["value"] / tf if tf else 0.0, tf)
+        return
+    for each in node.get("details", []):
+        yield from _words(each)
+
+
+def _descendants(node: Json) -> Iterator[Json]:
+    for each in node.get("details", []):
+        yield each
+        yield from _descendants(each)
 
 
 def shares(why: Sequence[Contribution]) -> list[float]:

@@ -30,6 +30,7 @@ def test_a_text_index_has_no_vector_fields():
             "dynamic": "strict",
             "_meta": {"opensearch_splade": {}},
             "properties": {
+                "id": {"type": "keyword", "index": False},
                 "title": {"type": "text", "analyzer": "english", "copy_to": "text"},
                 "text": {"type": "text", "analyzer": "english"},
                 "encoded": {"type": "keyword"},

@@ -20,6 +20,7 @@ from opensearch_splade.types import Capabilities
 
 ALL = Capabilities((3, 6, 0), frozenset({"opensearch-neural-search", "opensearch-knn", "mapper-extras"}))
 META = IndexMeta(SparseMeta("s1", "tiny", "inference-free"), DenseMeta("d1", "mini", 2))
+META_MARK = {"encoded": ["s1", "d1"]}
 TAG = {"term": {"metadata.lang": "en"}}
 
 
@@ -127,14 +128,41 @@ def test_a_single_ranking_needs_no_pipeline():
 
 
 def test_nothing_is_sent_by_body_and_one_search_by_search():
-    """``body`` is what ``search`` sends."""
+    """``body`` is what ``search`` sends for a single ranking."""
     client = Recorder()
     asker = searcher(client)
-    body = asker.body("fox dog", mode="bm25+neural-sparse:rrf")
+    body = asker.body("fox dog", mode="neural-sparse")
     assert client.sent == []
-    result = asker.search("fox dog", mode="bm25+neural-sparse:rrf")
+    result = asker.search("fox dog", mode="neural-sparse")
     assert client.sent == [("books", body)]
     assert (result.body, result.took_ms, result.hits) == (body, 3, ())
+
+
+def test_a_hybrid_ranks_by_id_first_and_opens_only_the_hits():
+    """The candidates of a hybrid are never opened; a hit deleted between the two requests is left out and told."""
+    fields = {"id": ["7"], "encoded": ["s1", "d1"]}
+    client = Recorder(hits=[{"_score": 1.0, "fields": fields, "_id": "7", "_source": {"text": "x", **META_MARK}}])
+    asker = searcher(client)
+    body = asker.body("fox", mode="bm25+neural-sparse")
+    result = asker.search("fox", mode="bm25+neural-sparse")
+    ranking, documents = (sent for _, sent in client.sent)
+    assert ranking == {
+        **{key: value for key, value in body.items() if key != "_source"},
+        "stored_fields": "_none_",
+        "docvalue_fields": ["id", "encoded"],
+    }
+    assert documents["query"] == {"ids": {"values": ["7"]}}
+    assert [hit.text for hit in result.hits] == ["x"]
+    assert result.took_ms == 3 + 3
+
+
+def test_ids_only_needs_one_request():
+    """Where only the ranking matters no document is opened."""
+    client = Recorder(hits=[{"_score": 1.0, "fields": {"id": ["7"], "encoded": ["s1", "d1"]}}])
+    result = searcher(client).search("fox", mode="hybrid", ids_only=True)
+    assert [hit.id for hit in result.hits] == ["7"]
+    assert len(client.sent) == 1
+    assert result.notices == ()
 
 
 def test_hybrid_without_neural_search_is_refused_and_sparse_falls_back():
@@ -301,7 +329,7 @@ def asker(client, index_name):
     client.indices.create(index=index_name, body=body)
     lines = []
     for key, source in DOCUMENTS.items():
-        lang = {"metadata": {"lang": "de" if key == "3" else "en"}, "encoded": ["s1", "d1"]}
+        lang = {"id": key, "metadata": {"lang": "de" if key == "3" else "en"}, "encoded": ["s1", "d1"]}
         lines += [{"index": {"_id": key}}, {**source, **lang}]
     assert not client.bulk(index=index_name, body=lines, refresh=True)["errors"]
     words = Words({"fox": 1.0, "dog": 3.0, "run": 100.0})
@@ -337,11 +365,18 @@ MODES = ["bm25", "weighted-terms", "neural-sparse", "knn", "hybrid", "hybrid:rrf
 @pytest.mark.server
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_finds_filters_and_explains(asker, mode):
-    """In every mode the fox comes first, a filter holds, and the sparse reasons are told."""
+    """In every mode the fox comes first, a filter holds, and the reasons are told where a ranking has any."""
     found = asker.search("fox", mode=mode, filter=TAG, explain=True)
     assert found.hits[0].id == "1"
     assert {hit.id for hit in found.hits} <= {"1", "2"}
-    assert [(each.feature, each.score) for each in found.hits[0].why] == [("fox", 2.0)]
+    why = found.hits[0].why
+    if "sparse" in mode or "terms" in mode or mode.startswith("hybrid"):
+        assert [(each.feature, each.score) for each in why] == [("fox", 2.0)]
+    elif mode == "bm25":
+        assert [each.feature for each in why] == ["fox"]
+        assert why[0].score == pytest.approx(found.hits[0].score, rel=1e-6)
+    else:
+        assert why == ()
     assert found.notices == ()
     if "+" in mode or "hybrid" in mode:
         assert all(0 <= hit.score <= 1 for hit in found.hits)
