@@ -26,6 +26,7 @@ from opensearch_splade.ingest.dead_letters import DeadLetter
 from opensearch_splade.types import Document
 
 MAX_ID_BYTES = 512  # OpenSearch refuses longer ones
+DEEPEST = 252  # levels of nesting that orjson can write, less the two around a record
 _CORPUS_NAMES = ("corpus.jsonl", "corpus.jsonl.gz")
 _Placed = tuple[str, Document | DeadLetter]
 _JSON_KINDS = {dict: "object", list: "array", str: "string", int: "number", float: "number", bool: "boolean"}
@@ -104,13 +105,29 @@ def _read_lines(stream: BinaryIO, name: str) -> Iterator[_Placed]:
         try:
             record = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            yield place, DeadLetter(place, f"Not valid JSON: {error}.", line.decode(errors="replace").rstrip("\n"))
+            yield place, DeadLetter(place, f"Not valid JSON: {error}.", _raw(line))
+            continue
+        if line.count(b"{") + line.count(b"[") > DEEPEST and not _is_writable(record):
+            yield place, DeadLetter(place, f"Nested deeper than {DEEPEST} levels.", _raw(line))
             continue
         try:
             yield place, to_document(record)
         except DocumentError as error:
             identity = record.get("_id", record.get("id")) if isinstance(record, dict) else None
             yield place, DeadLetter(place, str(error), record, None if identity is None else str(identity))
+
+
+def _raw(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r\n")
+
+
+def _is_writable(record: Any) -> bool:
+    """orjson reads four times as many levels as it writes; a record is written within two levels more."""
+    try:
+        orjson.dumps([[record]])
+    except TypeError:
+        return False
+    return True
 
 
 def to_document(record: Any) -> Document:

@@ -12,13 +12,14 @@ def token_budget_batches(lengths: Sequence[int], budget: int) -> list[list[int]]
     """Groups places of ``lengths`` so that ``longest * count <= budget``; longest first.
 
     A single text longer than the budget is a batch of its own. Longest first shows at once whether memory suffices.
+    Texts without any token are in no batch.
     """
     batches: list[list[int]] = []
     room = 0
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__, reverse=True):
+    for place in sorted(filter(lengths.__getitem__, range(len(lengths))), key=lengths.__getitem__, reverse=True):
         if not batches or len(batches[-1]) >= room:
             batches.append([])
-            room = max(1, budget // max(1, lengths[place]))
+            room = max(1, budget // lengths[place])
         batches[-1].append(place)
     return batches
 

@@ -152,8 +152,8 @@ class DenseEncoder:
         return self.bundle.manifest.dimension
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Shape ``(texts, dimension)``, in the order given."""
-        out = np.empty((len(texts), self.dimension), np.float32)
+        """Shape ``(texts, dimension)``, in the order given; zeros for a text without any token."""
+        out = np.zeros((len(texts), self.dimension), np.float32)
         for places, vectors in self._session.run(self.tokenizer.encode(texts)):
             out[places] = vectors
         return out

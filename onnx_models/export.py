@@ -10,6 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from opensearch_splade.errors import BundleError, CheckpointError
 from opensearch_splade.onnx_models.bundle import (
     MANIFEST,
@@ -131,7 +133,7 @@ class _Draft:
             expected = reference_sparse(self.checkpoint, activation, token_ids, special)
             table = self._query_weights(dimension, idf_texts)
         self._save(graph)
-        found = expected.copy()
+        found = np.zeros_like(expected)
         for places, rows in Session(self.folder / MODEL, Device()).run(token_ids):
             found[places] = rows
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)

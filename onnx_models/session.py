@@ -34,7 +34,7 @@ class Session:
         self._budget = device.token_budget
 
     def run(self, token_ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-        """Batch by batch: places in ``token_ids``, and the graph's output rows for them."""
+        """Batch by batch: places in ``token_ids``, and the graph's output rows for them; texts without tokens have none."""
         for places in token_budget_batches([len(tokens) for tokens in token_ids], self._budget):
             ids, mask = pad([token_ids[place] for place in places])
             yield places, self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]

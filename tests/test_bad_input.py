@@ -6,19 +6,25 @@ import gzip
 import json
 import shutil
 import socket
+import tempfile
+import zlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
 from opensearchpy import OpenSearch
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.ingest.dead_letters import DeadLetterFile
+from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.ingest.target import IndexOptions, meta_for, prepare_index
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.bundle import Manifest, fingerprint
@@ -127,21 +133,27 @@ def test_a_source_that_is_none(bench: Bench, source: str, parts: list[str], dry:
     assert not bench.exists()
 
 
+def cut_off(lines: bytes) -> bytes:
+    """The first half of a gzip file."""
+    packed = gzip.compress(lines)
+    return packed[: len(packed) // 2]
+
+
+def spoilt(lines: bytes) -> bytes:
+    """A gzip file whose second block is of a type that there is none of (RFC 1951, section 3.2.3)."""
+    packer = zlib.compressobj(wbits=31)
+    return packer.compress(lines) + packer.flush(zlib.Z_FULL_FLUSH) + b"\x07"
+
+
 @pytest.mark.server
-@pytest.mark.parametrize("damage", ["cut off", "spoilt"])
-def test_a_source_that_breaks_off(bench: Bench, damage: str) -> None:
+@pytest.mark.parametrize("damaged", [cut_off, spoilt])
+def test_a_source_that_breaks_off(bench: Bench, damaged: Callable[[bytes], bytes]) -> None:
     """What was read before the break is in the index, whole windows and the rest, and the error says how many."""
-    lines = b"".join(b'{"_id": "%d", "text": "fox number %d"}\n' % (number, number * number) for number in range(900))
-    packed = bytearray(gzip.compress(lines))
     path = bench.folder / "corpus.jsonl.gz"
-    if damage == "cut off":
-        path.write_bytes(packed[: len(packed) // 2])
-    else:
-        packed[len(packed) // 2 :] = bytes(len(packed) // 2)
-        path.write_bytes(packed)
+    path.write_bytes(damaged(b"".join(b'{"_id": %d, "text": "fox %d"}\n' % (n, n * n) for n in range(900))))
     result = bench.ingest(source=str(path))
     count = len(bench.stored())
-    assert 256 < count < 900
+    assert 256 < count <= 900
     assert count % 256
     assert_refused(result, "corpus.jsonl.gz cannot be read to its end", f"{count} documents are in the index, 0 in the")
 
@@ -167,10 +179,12 @@ BAD_DOCUMENTS: list[tuple[Any, str]] = [
     ({"_id": "x" * 513, "text": "x"}, "The id has 513 bytes; OpenSearch takes 512"),
     ({"_id": "ü" * 257, "text": "x"}, "The id has 514 bytes; OpenSearch takes 512"),
     ({"_id": "", "text": "x"}, "The id must be a non-empty string or a whole number, not ''"),
+    (b'{"_id": "x", "text": "x", "a": ' + b"[" * 252 + b"]" * 252 + b"}", "Nested deeper than 252 levels"),
+    (b'{"_id": "x", "text": "x", "a": ' + b"[" * 5000 + b"]" * 5000 + b"}", "Not valid JSON"),
     ({"_id": 1.5, "text": "x"}, "The id must be a non-empty string or a whole number, not 1.5"),
     ({"id": True, "text": "x"}, "The id must be a non-empty string or a whole number, not True"),
     (
-        {"_id": "fox", "title": "", "text": "another fox", "metadata": {"a": [1]}},
+        {"_id": "fox", "title": "", "text": "again", "metadata": {"a": [1]}},
         "This id came before in the same source",
     ),
 ]
@@ -193,6 +207,39 @@ def test_bad_documents_are_left_out_and_kept(bench: Bench) -> None:
         assert letter["record"] == read
     assert f"{len(BAD_DOCUMENTS)} could not be written; they are in {bench.dead_letters}" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+FIELDS = st.sampled_from(["_id", "id", "text", "title", "metadata", "other"])
+LINES = st.one_of(
+    st.binary(),
+    JSON_VALUES.map(lambda value: json.dumps(value).encode()),
+    st.dictionaries(FIELDS, JSON_VALUES).map(
+        lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    ),
+    st.dictionaries(FIELDS, st.text(min_size=1)).map(lambda value: json.dumps(value).encode()),
+)
+
+
+@given(lines=st.lists(LINES.filter(lambda line: b"\n" not in line and line.strip())))
+def test_no_line_stops_a_source(lines: list[bytes]) -> None:
+    """Whatever a line holds, it becomes a document or a dead letter, and both can be written."""
+    with tempfile.TemporaryDirectory() as folder:
+        source, dead_letters = Path(folder) / "corpus.jsonl", Path(folder) / "dead.jsonl"
+        source.write_bytes(b"\n".join(lines))
+        with DeadLetterFile(dead_letters) as letters:
+            for record in read_source(str(source)):
+                if isinstance(record, DeadLetter):
+                    letters.add(record)
+                else:
+                    assert orjson.loads(orjson.dumps(asdict(record)))["text"] == record.text
+                    assert 0 < len(record.id.encode()) <= 512
+                    assert record.passage
+                lines.pop()
+    assert not lines
 
 
 @pytest.mark.server

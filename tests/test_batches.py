@@ -23,6 +23,12 @@ def test_longest_first(lengths: list[int]) -> None:
     assert max(lengths) in [lengths[place] for place in token_budget_batches(lengths, 512)[0]]
 
 
+def test_texts_without_tokens_are_in_no_batch() -> None:
+    """Nothing to run: a tokenizer that adds no special tokens gives none for an empty text."""
+    assert token_budget_batches([0, 3, 0], 512) == [[1]]
+    assert token_budget_batches([0], 512) == []
+
+
 def test_padding_is_masked() -> None:
     """Shorter texts are padded on the right, and the mask says where."""
     ids, mask = pad([[5, 6, 7], [8]])
