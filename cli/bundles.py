@@ -32,4 +32,4 @@ def bundles(folders: tuple[str, ...], *, as_json: bool) -> None:
             f"{one.precision}, {one.pooling}{', ' + one.activation if one.activation else ''}, {one.dimension:,} wide"
         )
         table.add_row(name, one.kind, what, str(one.max_length), one.fingerprint, one.origin.licence or "not stated")
-    printer().print(table)
+    printer().print(table, markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,8 +39,9 @@ QUESTIONS = (
 @click.option("--collection", default="python-docs", show_default=True, help="A BEIR folder, or an ir_datasets id.")
 @click.option("--docker", is_flag=True, help="Start the node in Docker rather than from zips.")
 @click.option("--fresh", is_flag=True, help="Ingest again even where the demo's index is complete.")
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Keep the output as an SVG file too.")
 @options.cluster
-def demo(*, collection: str, docker: bool, fresh: bool, url: str | None, insecure: bool) -> None:
+def demo(*, collection: str, docker: bool, fresh: bool, picture: Path | None, url: str | None, insecure: bool) -> None:
     """Start a node, ingest a collection, ask it in every way, and measure each.
 
     \b
@@ -50,7 +52,7 @@ def demo(*, collection: str, docker: bool, fresh: bool, url: str | None, insecur
     """
     from opensearch_splade.plugin.launcher import ensure_node
 
-    console = printer()
+    console = printer(record=picture is not None)
     loaded = load_collection(collection)
     node = ensure_node(url, docker=docker, console=console)
     cluster = open_cluster(node.url, insecure=insecure)
@@ -65,6 +67,8 @@ def demo(*, collection: str, docker: bool, fresh: bool, url: str | None, insecur
     outcomes = compare(loaded, searchers, (), console)
     console.print(Rule(), outcomes_table(outcomes, f"{loaded.name}: {len(loaded.queries)} judged questions"))
     _farewell(console, node, index)
+    if picture:
+        console.save_svg(str(picture), title="osplade demo")
 
 
 def index_name(collection: Collection) -> str:

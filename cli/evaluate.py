@@ -7,6 +7,7 @@ from dataclasses import asdict
 import click
 import orjson
 from rich.console import Console
+from rich.markup import escape
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
@@ -68,6 +69,7 @@ def evaluate(
         }
         click.echo(orjson.dumps(found))
         return
-    printer().print(outcomes_table(outcomes, f"{loaded.name}, {len(loaded.queries)} questions, index {index}"))
+    title = escape(f"{loaded.name}, {len(loaded.queries)} questions, index {index}")
+    printer().print(outcomes_table(outcomes, title))
     for mode, error in errors.items():
         click.echo(f"{mode}: the server's scores equal the exact dot products within {error:.1e}")

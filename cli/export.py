@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 from opensearch_splade.cli import options
 from opensearch_splade.errors import OspladeError
@@ -50,7 +51,7 @@ def export(
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
     texts = _idf_texts(query_weights) if query_weights else None
-    with Console(stderr=True).status(f"exporting {checkpoint} ..."):
+    with Console(stderr=True).status(f"exporting {escape(checkpoint)} ..."):
         bundle = export_bundle(checkpoint, out, ExportOptions(**how), revision=revision, idf_texts=texts)
     manifest = bundle.manifest
     if as_json:

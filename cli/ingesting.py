@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from opensearch_splade.cli.wiring import Cluster
@@ -61,6 +62,7 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
     records = _records(job.source)
     encoder = job.encoder()
+    encoder.load()
     writer = BulkWriter(cluster.client, job.index)
     with DeadLetterFile(job.dead_letters) as dead_letters:
         prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
@@ -83,7 +85,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
-    with console.status(f"reading {job.source} ..."):
+    with console.status(f"reading {escape(job.source)} ..."):
         for record in _records(job.source):
             if isinstance(record, DeadLetter):
                 dead.append(record)

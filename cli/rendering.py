@@ -18,10 +18,10 @@ NO_PARTS = {"knn": "near in meaning as a whole"}
 SHOWN_MEASURES = ("nDCG@10", "R@100")
 
 
-def printer() -> Console:
+def printer(*, record: bool = False) -> Console:
     """Standard output; where it is no terminal, as wide as the tables need."""
-    console = Console()
-    return console if console.is_terminal else Console(width=110)
+    console = Console(record=record)
+    return console if console.is_terminal else Console(width=110, record=record)
 
 
 def hits_table(result: SearchResult, *, explain: bool) -> Table:

@@ -69,7 +69,8 @@ def search(
             orjson.dumps({"took_ms": result.took_ms, "notices": result.notices, "hits": list(map(asdict, result.hits))})
         )
         return
-    printer().print(hits_table(result, explain=explain))
+    # Ids and texts may look like rich's markup.
+    printer().print(hits_table(result, explain=explain), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
 

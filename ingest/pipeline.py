@@ -82,6 +82,18 @@ class DocumentEncoder:
     marker: Sequence[str] = ()
     frequencies: DocumentFrequencies | None = None
 
+    def load(self) -> None:
+        """Loads the graphs, so that a model or device that cannot run fails before anything is written.
+
+        Raises:
+            BundleError: ONNX Runtime cannot read a graph.
+            DeviceError: The installed ONNX Runtime lacks the device.
+            MissingExtraError: ONNX Runtime is not installed.
+        """
+        self.sparse.encode_documents(["a"])
+        if self.dense:
+            self.dense.encode(["a"])
+
     def actions(self, documents: Sequence[Document], report: IngestReport) -> list[Action]:
         """One action per document, in order; what is worth knowing is added to ``report``."""
         passages = [document.passage for document in documents]

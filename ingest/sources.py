@@ -122,7 +122,7 @@ def _raw(line: bytes) -> str:
 
 
 def _is_writable(record: Any) -> bool:
-    """orjson reads four times as many levels as it writes; a record is written within two levels more."""
+    # orjson reads four times as many levels as it writes, and a record is written within two levels more.
     try:
         orjson.dumps([[record]])
     except TypeError:

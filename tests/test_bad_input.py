@@ -13,10 +13,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from opensearchpy import OpenSearch
 
@@ -27,7 +28,7 @@ from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.ingest.target import IndexOptions, meta_for, prepare_index
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
-from opensearch_splade.onnx_models.bundle import Manifest, fingerprint
+from opensearch_splade.onnx_models.bundle import Manifest, fingerprint, sha256
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.launcher import RunningNode
 
@@ -224,6 +225,7 @@ LINES = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(lines=st.lists(LINES.filter(lambda line: b"\n" not in line and line.strip())))
 def test_no_line_stops_a_source(lines: list[bytes]) -> None:
     """Whatever a line holds, it becomes a document or a dead letter, and both can be written."""
@@ -283,6 +285,25 @@ def test_odd_documents_are_indexed(bench: Bench, text: str) -> None:
     assert result.exit_code == 0, result.output
     assert bench.stored().keys() == {"odd", "fox"}
     assert bench.stored()["odd"]["text"] == text
+
+
+@pytest.mark.server
+def test_text_that_looks_like_markup(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Brackets in ids, titles, texts, questions and paths are printed as they are, not taken for rich's markup."""
+    folder = bench.folder / "[bold"
+    folder.mkdir()
+    bench.source = folder / "].jsonl"
+    bench.write({"_id": "[/b]", "title": "[red]t[/red]", "text": "[/x] fox [bold]"})
+    assert bench.ingest("--dry-run").exit_code == 0
+    assert bench.ingest().exit_code == 0
+    result = bench.search("--explain")
+    assert result.exit_code == 0, result.output
+    for part in ("[/b]", "[red]t[/red]", "[/x] fox [bold]"):
+        assert part in result.stdout
+    monkeypatch.chdir(bench.folder)
+    shutil.copytree(Bundle.open("splade-tiny-idf").folder, "[b]")
+    assert "[b]" in osplade("bundles", "[b]").stdout
+    assert_refused(osplade("bundles", "[/b]"), "There is no bundle [/b]")
 
 
 @pytest.mark.server
@@ -353,6 +374,29 @@ def test_options_that_cannot_be(bench: Bench, options: list[str], code: int, par
     assert not bench.dead_letters.exists()
 
 
+@pytest.mark.server
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_device_that_is_not_there(bench: Bench, device: str) -> None:
+    """It is missed before an index is made."""
+    if {"cuda": "CUDA", "tensorrt": "Tensorrt"}[device] + "ExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip(f"this ONNX Runtime has {device}")
+    assert_refused(bench.ingest("--device", device), f"The installed ONNX Runtime cannot run on {device}; it offers ")
+    assert not bench.exists()
+
+
+@pytest.mark.server
+def test_a_graph_that_is_none(bench: Bench, copied: Callable[[str], Path]) -> None:
+    """A bundle may be whole and its graph still not run here: that too is known before an index is made."""
+    folder = copied("splade-tiny-idf")
+    (folder / "model.onnx").write_bytes(b"not a graph")
+    manifest = Manifest.model_validate_json((folder / "bundle.json").read_bytes())
+    files = manifest.files | {"model.onnx": sha256(folder / "model.onnx")}
+    changed = manifest.model_copy(update={"files": files})
+    manifest_of(folder, files=files, fingerprint=fingerprint(changed))
+    assert_refused(bench.ingest(bundle=str(folder)), "model.onnx cannot be run")
+    assert not bench.exists()
+
+
 def test_dead_letters_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     """Before anything is begun, and without making the file."""
     with (
@@ -363,30 +407,29 @@ def test_dead_letters_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+BAD_QUESTIONS: list[tuple[list[str], list[str]]] = [
+    (["--mode", "bm52"], ["mode 'bm52': unknown ranking 'bm52'; choose hybrid, or one or more of bm25"]),
+    (["--mode", "bm25+bm25"], ["names a ranking twice"]),
+    (["--mode", "hybrid:sum"], ["unknown fusion 'sum'; choose one of"]),
+    (
+        ["--mode", "knn"],
+        ["mode knn cannot be asked", "holds no dense vectors", "possible here: bm25, neural-sparse"],
+    ),
+    (["--filter", "{"], ["--filter is not valid JSON"]),
+    (["--filter", "[]"], ["--filter takes one query object, for example"]),
+    (["--filter", '{"tern": {"a": 1}}'], ["unknown query [tern]"]),
+    (["--bundle", "minilm-l6"], ["minilm-l6 is a dense bundle"]),
+    (["--dense-bundle", "splade-tiny"], ["splade-tiny is a sparse bundle"]),
+    (["--bundle", "splade-giant"], ["There is no bundle splade-giant"]),
+]
+
+
 @pytest.mark.server
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        (["--mode", "bm52"], ["mode 'bm52': unknown ranking 'bm52'; choose hybrid, or one or more of bm25"]),
-        (["--mode", "bm25+bm25"], ["names a ranking twice"]),
-        (["--mode", "hybrid:sum"], ["unknown fusion 'sum'; choose one of"]),
-        (
-            ["--mode", "knn"],
-            ["mode knn cannot be asked", "holds no dense vectors", "possible here: bm25, neural-sparse"],
-        ),
-        (["--filter", "{"], ["--filter is not valid JSON"]),
-        (["--filter", "[]"], ["--filter takes one query object, for example"]),
-        (["--filter", '{"tern": {"a": 1}}'], ["unknown query [tern]"]),
-        (["--bundle", "minilm-l6"], ["minilm-l6 is a dense bundle"]),
-        (["--dense-bundle", "splade-tiny"], ["splade-tiny is a sparse bundle"]),
-        (["--bundle", "splade-giant"], ["There is no bundle splade-giant"]),
-    ],
-    ids=str,
-)
-def test_questions_that_cannot_be(bench: Bench, options: list[str], parts: list[str]) -> None:
+def test_questions_that_cannot_be(bench: Bench) -> None:
     """A wrong mode, filter or bundle is named with what is possible."""
     assert bench.ingest().exit_code == 0
-    assert_refused(bench.search(*options), *parts)
+    for options, parts in BAD_QUESTIONS:
+        assert_refused(bench.search(*options), *parts)
     assert bench.search().exit_code == 0
 
 
