@@ -20,7 +20,6 @@ lint: $(VENV)/.dev  ## Format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pyright
 
 bench: $(VENV)/.dev  ## Documents per second: ours against sentence-transformers, in one run
 	@$(BIN)/python benchmarks/encoder.py

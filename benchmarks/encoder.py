@@ -3,10 +3,10 @@
     make bench
     python benchmarks/encoder.py --documents 400 --rounds 5 --json
 
-Same weights, same texts, same cores, 256 tokens. The systems take turns within each round and a ratio is taken within its
-round, so that what else the machine does hits all alike; printed are medians over the rounds and the spread of the ratio.
-Weights: ../shared/models/splade-tiny if it lies beside the checkout, else random weights of the same shape (the speed does
-not depend on them). Texts: SciFact's abstracts if they lie there, else Python's documentation.
+Same weights, same texts, same cores, 256 tokens. The systems take turns within each round and a ratio is taken within
+its round, so that what else the machine does hits all alike; printed are medians over the rounds and the spread of the
+ratio. Weights: ../shared/models/splade-tiny if it lies beside the checkout, else random weights of the same shape (the
+speed does not depend on them). Texts: SciFact's abstracts if they lie there, else Python's documentation.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from opensearch_splade.types import Document
 
 SHARED = Path(os.environ.get("OPENSEARCH_SPLADE_SHARED", Path(__file__).parents[2] / "shared"))
 MAX_LENGTH = 256
-PEER = "sentence-transformers, torch fp32"
+PEER = "sentence-transformers fp32"
 
 
 @click.command()
@@ -128,10 +128,11 @@ def _row(name: str, rates: dict[str, list[float]]) -> dict[str, Any]:
 def _print(found: dict[str, Any]) -> None:
     console = Console()
     console.print(f"{found['machine']}; {found['weights']}; {found['texts']}; {found['versions']}", highlight=False)
-    table = Table("system", "documents/s", "ratio", "ratio over the rounds")
+    table = Table("system", "documents/s", "ratio", "over the rounds")
     for row in found["systems"]:
         low, high = row["ratio_range"]
-        table.add_row(row["system"], f"{row['documents_per_second']:.1f}", f"{row['ratio']:.2f}", f"{low:.2f} to {high:.2f}")
+        rate, ratio = f"{row['documents_per_second']:.1f}", f"{row['ratio']:.2f}"
+        table.add_row(row["system"], rate, ratio, f"{low:.2f} to {high:.2f}")
     console.print(table)
 
 

@@ -100,7 +100,9 @@ def ingest(
         )
         if report.truncated:
             limit = job.sparse.bundle.manifest.max_length
-            click.echo(f"{report.truncated:,} are longer than {limit} tokens: what comes after is found by BM25 only.")
+            click.echo(
+                f"{report.truncated:,} reach the limit of {limit} tokens: what comes after is found by BM25 only."
+            )
     if report.dead:
         click.echo(f"{report.dead:,} could not be written; they are in {dead_letters} with their reasons.", err=True)
         raise click.exceptions.Exit(SOME_DEAD)

@@ -35,7 +35,7 @@ def hits_table(result: SearchResult, *, explain: bool) -> Table:
         cell.append("\n" if hit.title else "").append(snippet(hit.text), style="not bold")
         if explain:
             cell.append("\n").append(why(hit), style="cyan")
-        table.add_row(f"{hit.score:.3f}", hit.id, cell)
+        table.add_row(f"{hit.score:.3f}", Text(hit.id), cell)
     return table
 
 
@@ -56,7 +56,7 @@ def snippet(text: str, length: int = 160) -> str:
 
 def outcomes_table(outcomes: Sequence[Outcome], title: str) -> Table:
     """One row per system, the best value of each measure in bold."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
     table.add_column("system", no_wrap=True)
     table.add_column("queries", no_wrap=True)
     for name in (*SHOWN_MEASURES, "p50 ms", "p95 ms", "server p50"):
@@ -72,7 +72,7 @@ def outcomes_table(outcomes: Sequence[Outcome], title: str) -> Table:
 
 def side_by_side(question: str, answers: Mapping[str, SearchResult]) -> Table:
     """One row per way of asking: its best hits, and what made the first of them match."""
-    table = Table(title=f"“{question}”", title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(f"“{question}”"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("way", no_wrap=True, style="bold", min_width=14)
     table.add_column("best hits, and why the first one matched", no_wrap=True, overflow="ellipsis", ratio=1)
     for way, result in answers.items():

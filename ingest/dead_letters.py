@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
-
-import orjson
 
 from opensearch_splade.errors import SourceError
 
@@ -50,11 +49,9 @@ class DeadLetterFile:
         Raises:
             SourceError: The file cannot be written.
         """
-        line = orjson.dumps(
-            {"id": letter.id, "place": letter.place, "reason": letter.reason, "record": letter.record},
-            option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS,
-            default=str,
-        )
+        # Not orjson: a dead letter may hold just what orjson refuses, such as half a surrogate pair.
+        fields = {"id": letter.id, "place": letter.place, "reason": letter.reason, "record": letter.record}
+        line = json.dumps(fields, default=str).encode() + b"\n"
         try:
             if self._stream is None:
                 self._stream = self.path.open("ab")

@@ -39,7 +39,7 @@ class IngestReport:
         read: Records taken from the source.
         indexed: Acknowledged by the cluster.
         dead: Put into the dead letters.
-        truncated: Longer than the bundle's maximum length: what comes after it is found by BM25 only.
+        truncated: At the bundle's maximum length, so most likely longer: what comes after it is found by BM25 only.
         featureless: Without any feature: found by BM25 and kNN only.
         features: Features written.
         retries: Documents that had to be sent again.

@@ -139,6 +139,9 @@ def to_document(record: Any) -> Document:
     if not isinstance(record, dict):
         raise DocumentError(f"A document is a JSON object, not {_kind(record)}.")
     title, text = (_text(record, field) for field in ("title", "text"))
+    for field, value in (("title", title), ("text", text)):
+        if not _is_unicode(value):
+            raise DocumentError(f"'{field}' holds half a surrogate pair, which is no character.")
     if not (title.strip() or text.strip()):
         raise DocumentError("No text: neither 'text' nor 'title' holds a word.")
     rest = {key: value for key, value in record.items() if key not in {"_id", "id", "title", "text", "metadata"}}
@@ -148,6 +151,14 @@ def to_document(record: Any) -> Document:
     if not isinstance(metadata, dict):
         raise DocumentError(f"'metadata' must be a JSON object, not {_kind(metadata)}.")
     return Document(_identity(record, title, text), text, title, {**metadata, **rest})
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _text(record: dict[str, Any], field: str) -> str:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from opensearch_splade.errors import BundleError, DeviceError
-from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEncoder, shipped, shipped_with
+from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, Manifest, SparseEncoder, shipped, shipped_with
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies, read_table
 from opensearch_splade.onnx_models.tokenizer import well_formed
 
@@ -164,6 +164,17 @@ def test_shipped_bundles_share_document_vectors() -> None:
     assert size < 45_000_000
 
 
+def test_an_edited_manifest_is_refused(tmp_path: Path) -> None:
+    """A bundle that truncates elsewhere gives other vectors, so it must not carry the old fingerprint."""
+    folder = tmp_path / "edited"
+    shutil.copytree(Bundle.open("splade-tiny").folder, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    for change, message in (({"max_length": 128}, "was edited"), ({"files": {}}, r"model\.onnx")):
+        (folder / "bundle.json").write_text(json.dumps({**manifest, **change}))
+        with pytest.raises(BundleError, match=message):
+            Bundle.open(folder)
+
+
 def test_kinds_are_not_mixed_up() -> None:
     """Dense where sparse is needed, and the other way round."""
     with pytest.raises(BundleError, match="minilm-l6 is a dense bundle"):
@@ -193,13 +204,14 @@ def test_a_device_that_is_not_there() -> None:
 
 def test_a_damaged_graph_with_a_right_hash(tmp_path: Path) -> None:
     """Hashes prove that nothing changed, not that it runs: that error is ours too."""
-    from opensearch_splade.onnx_models.bundle import sha256
+    from opensearch_splade.onnx_models.bundle import fingerprint, sha256
 
     folder = tmp_path / "broken"
     shutil.copytree(Bundle.open("splade-tiny").folder, folder)
     (folder / "model.onnx").write_bytes(b"not a graph")
     manifest = json.loads((folder / "bundle.json").read_text())
     manifest["files"]["model.onnx"] = sha256(folder / "model.onnx")
+    manifest["fingerprint"] = fingerprint(Manifest.model_validate(manifest))
     (folder / "bundle.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="cannot be run"):
         SparseEncoder.load(folder).encode_documents(["x"])
