@@ -1,9 +1,9 @@
 """Bulk writer: prepared documents to the cluster, judged item by item.
 
 ``_bulk`` answers 200 even when items failed; each item carries its own status. Items the cluster was too busy for (429,
-503) and requests that did not get through are sent again with jittered exponential back-off (after the client's own few immediate tries). A request whose answer was
-lost may have been applied: deterministic ids make sending it again harmless. Items the cluster refuses for good come
-back as failures.
+503) and requests that did not get through are sent again with jittered exponential back-off, after the client's own
+few immediate tries. A request whose answer was lost may have been applied: deterministic ids make sending it again
+harmless. Items the cluster refuses for good come back as failures.
 """
 
 from __future__ import annotations

@@ -124,10 +124,10 @@ class Bundle:
         """
         folder = _locate(name)
         manifest = _manifest(folder)
-        if missing := {MODEL, TOKENIZER} - manifest.files.keys():
-            raise BundleError(f"{folder / MANIFEST} does not name {' and '.join(sorted(missing))}: it is damaged.")
         for file, expected in manifest.files.items():
             _check(folder, file, expected)
+        if missing := {MODEL, TOKENIZER} - manifest.files.keys():
+            raise BundleError(f"{folder / MANIFEST} does not name {' and '.join(sorted(missing))}: it is damaged.")
         if manifest.fingerprint != fingerprint(manifest):
             raise BundleError(
                 f"{folder / MANIFEST} was edited: its fingerprint {manifest.fingerprint} is not that of its content, "

@@ -312,7 +312,7 @@ def test_a_long_document_is_reported_as_truncated(bench: Bench) -> None:
     bench.write({"_id": "long", "text": "fox " * 24_998 + "zebra"}, DOG)
     result = bench.ingest()
     assert result.exit_code == 0
-    assert "1 are longer than 256 tokens: what comes after is found by BM25 only" in result.stdout
+    assert "1 reach the limit of 256 tokens: what comes after is found by BM25 only" in result.stdout
     assert len(bench.stored()["long"]["text"]) > 99_990
     assert "zebra" not in bench.stored()["long"]["sparse"]
     zebra = osplade("search", "zebra", "--index", bench.index, "--url", bench.url, "--mode", "bm25", "--json")
