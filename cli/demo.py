@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +16,7 @@ from rich.rule import Rule
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
 from opensearch_splade.cli.ingesting import IngestJob, run_job
-from opensearch_splade.cli.rendering import outcomes_table, printer, side_by_side
+from opensearch_splade.cli.rendering import outcomes_table, printer, save_picture, side_by_side
 from opensearch_splade.cli.wiring import Cluster, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import TargetError
 from opensearch_splade.evaluation.collection import Collection, load_collection
@@ -68,7 +70,7 @@ def demo(*, collection: str, docker: bool, fresh: bool, picture: Path | None, ur
     console.print(Rule(), outcomes_table(outcomes, f"{loaded.name}: {len(loaded.queries)} judged questions"))
     _farewell(console, node, index)
     if picture:
-        console.save_svg(str(picture), title="osplade demo")
+        save_picture(console, picture)
 
 
 def index_name(collection: Collection) -> str:
@@ -114,13 +116,26 @@ def _is_complete(cluster: Cluster, job: IngestJob) -> bool:
 
 
 def _farewell(console: Console, node: RunningNode, index: str) -> None:
+    command = _own_name()
+    ours = node.how != "given"
     lines = [
         "",
-        f"The node goes on at {node.url}. Next:",
-        f'  osplade search "how do I merge two dictionaries" --index {index} --explain',
-        "  osplade demo --collection FOLDER        a BEIR folder of your own",
-        "  osplade demo --collection beir/nfcorpus/test   any ir_datasets id, where there is internet",
-        f"  curl '{node.url}/{index}/_search?size=1&pretty'" if node.how != "given" else "",
-        "  osplade node stop --purge               stops the node and deletes its data" if node.how != "given" else "",
+        f"The node goes on at {node.url}. Next:" if ours else "Next:",
+        f'  {command} search "how do I merge two dictionaries" --index {index} --explain',
+        f"  {command} demo --collection FOLDER                a BEIR folder of your own",
+        f"  {command} demo --collection beir/nfcorpus/test    any ir_datasets id, where there is internet",
     ]
-    console.print("\n".join(filter(None, lines)), highlight=False, markup=False)
+    if ours:
+        lines += [
+            f"  curl '{node.url}/{index}/_search?size=1&pretty'",
+            f"  {command} node stop --purge                       stops the node and deletes its data",
+        ]
+    console.print("\n".join(lines), highlight=False, markup=False)
+
+
+def _own_name() -> str:
+    """How this command can be called again from here."""
+    if shutil.which("osplade"):
+        return "osplade"
+    own = Path(sys.argv[0])
+    return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)

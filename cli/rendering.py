@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -22,6 +24,12 @@ def printer(*, record: bool = False) -> Console:
     """Standard output; where it is no terminal, as wide as the tables need."""
     console = Console(record=record)
     return console if console.is_terminal else Console(width=110, record=record)
+
+
+def save_picture(console: Console, path: Path) -> None:
+    """What a recording console printed, as an SVG file that loads nothing from elsewhere."""
+    svg = re.sub(r"@font-face\s*{.*?}\s*", "", console.export_svg(title="osplade demo"), flags=re.DOTALL)
+    path.write_text(svg, encoding="utf-8")
 
 
 def hits_table(result: SearchResult, *, explain: bool) -> Table:
