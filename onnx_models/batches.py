@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +36,3 @@ def pad(token_ids: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.int64], npt.
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
     return ids, mask
-
-
-def windows(total: int, size: int) -> Iterator[slice]:
-    """Slices of at most ``size`` that cover ``range(total)``."""
-    return (slice(start, min(start + size, total)) for start in range(0, total, size))

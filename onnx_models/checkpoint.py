@@ -90,7 +90,7 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub client raises dozens of types; all mean "not to be had"
-        reason = str(error).splitlines()[0]
+        reason = str(error).splitlines()[0].rstrip(".")
         raise CheckpointError(
             f"There is no folder {name}, and as a hub id it cannot be downloaded: {reason}. "
             "Give a folder, or check the id and the connection."

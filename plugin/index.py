@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, QueryWeightsMeta, SparseMeta
 from opensearch_splade.types import Capabilities, Json, Requirement
-
-if TYPE_CHECKING:
-    from opensearchpy import OpenSearch
 
 RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
 FLAT_OBJECT = Requirement("a flat_object field", (2, 7))
@@ -63,11 +58,6 @@ def index_body(
         "settings": {"index": {"number_of_shards": shards, **copies, **({"knn": True} if dense else {})}},
         "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
     }
-
-
-def read_meta(client: OpenSearch, index: str) -> IndexMeta:
-    """Which bundles encoded an index; see :meth:`IndexMeta.read` for the errors."""
-    return IndexMeta.read(client, index)
 
 
 def _knn_vector(dimension: int) -> Json:

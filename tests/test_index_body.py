@@ -8,7 +8,7 @@ from opensearchpy.exceptions import RequestError
 from opensearch_splade.errors import CapabilityError, TargetError
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, QueryWeightsMeta, SparseMeta
 from opensearch_splade.plugin.capabilities import probe
-from opensearch_splade.plugin.index import index_body, read_meta
+from opensearch_splade.plugin.index import index_body
 from opensearch_splade.types import Capabilities
 
 LATEST = Capabilities((3, 6, 0), frozenset({"opensearch-knn", "mapper-extras"}))
@@ -112,7 +112,7 @@ def test_server_takes_the_body_and_keeps_the_record(client, index_name, parts):
     """Every variant makes an index, and the record comes back through an alias as well."""
     client.indices.create(index=index_name, body=index_body(**parts, capabilities=probe(client)))
     client.indices.put_alias(index=index_name, name=f"{index_name}-alias")
-    assert read_meta(client, index_name) == read_meta(client, f"{index_name}-alias") == IndexMeta(**parts)
+    assert IndexMeta.read(client, index_name) == IndexMeta.read(client, f"{index_name}-alias") == IndexMeta(**parts)
 
 
 @pytest.mark.server
@@ -140,6 +140,6 @@ def test_server_holds_documents_as_laid_out(client, index_name):
 def test_an_index_that_is_not_there(client, index_name):
     """An unknown index is a target error with a hint, a pattern without matches too."""
     with pytest.raises(TargetError, match="there is no index or alias 'nowhere-"):
-        read_meta(client, f"nowhere-{index_name}")
+        IndexMeta.read(client, f"nowhere-{index_name}")
     with pytest.raises(TargetError, match="no index matches"):
-        read_meta(client, f"nowhere-{index_name}-*")
+        IndexMeta.read(client, f"nowhere-{index_name}-*")
