@@ -70,6 +70,8 @@ def evaluate(
         click.echo(orjson.dumps(found))
         return
     title = escape(f"{loaded.name}, {len(loaded.queries)} questions, index {index}")
+    if not any(outcome.measures["R@100"] for outcome in outcomes):
+        click.echo(f"note: no judged document was found; are the documents of {loaded.name} in {index!r}?", err=True)
     printer().print(outcomes_table(outcomes, title))
     for mode, error in errors.items():
         click.echo(f"{mode}: the server's scores equal the exact dot products within {error:.1e}")
