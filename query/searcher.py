@@ -38,6 +38,10 @@ class SearchClient(Protocol):
         """``POST {index}/_search``."""
         ...
 
+    def mget(self, *, body: Any) -> Any:
+        """``POST _mget``."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
@@ -45,7 +49,7 @@ class SearchResult:
 
     Attributes:
         hits: Best first.
-        took_ms: Time the server took, in milliseconds; of both requests where a hybrid needs two.
+        took_ms: Time the server took for the ranking, in milliseconds.
         body: The search body as sent, of the ranking where a hybrid needs two.
         notices: What was changed in the question, is missing in the index or incomplete in the answer.
     """
@@ -120,23 +124,26 @@ class Searcher:
         legs, question, body = self._plan(text, mode, size, start, filter, weights, explain)
         if ids_only or len(legs) > 1:
             body = ranking_only(body)
-        answer = self._ask(body)
-        found, took = [_flat(hit) for hit in answer["hits"]["hits"]], answer["took"]
+        with asking(self.target.index):
+            answer = self._client.search(index=self.target.index, body=body)
+        found = [_flat(hit) for hit in answer["hits"]["hits"]]
         notices = [*question.notices, *_incomplete(answer)]
+        if ids_only or len(legs) > 1:
+            found = _with_ids(found[start:], notices)
         if len(legs) > 1 and found and not ids_only:
-            # In a second request, so that only the hits' documents are opened and not those of all candidates.
-            wanted: Returned = "text and weights" if explain else "text"
-            fetched = self._ask(documents_body([hit["_id"] for hit in found], wanted))
-            took += fetched["took"]
-            found = _joined(found, fetched, notices)
+            found = self._documents(found, "text and weights" if explain else "text", notices)
         notices += _foreign(found, self.target.fingerprints(legs))
         hits = tuple(_hit(hit, question.weights) for hit in found)
-        return SearchResult(hits, took_ms=took, body=body, notices=tuple(notices))
+        return SearchResult(hits, took_ms=answer["took"], body=body, notices=tuple(notices))
 
-    def _ask(self, body: Json) -> Json:
+    def _documents(self, found: list[Json], returned: Returned, notices: list[str]) -> list[Json]:
+        """The ranking with its documents, from a second request: only these are opened, not those of all candidates."""
         with asking(self.target.index):
-            answer: Json = self._client.search(index=self.target.index, body=body)
-        return answer
+            fetched = self._client.mget(body=documents_body([(hit["_index"], hit["_id"]) for hit in found], returned))
+        joined = [{**hit, **document} for hit, document in zip(found, fetched["docs"], strict=True)]
+        if gone := [hit["_id"] for hit in joined if not hit.get("found")]:
+            notices.append(f"{len(gone)} hits (e.g. {gone[0]!r}) could not be read any more: deleted in the meantime?")
+        return [hit for hit in joined if hit.get("found")]
 
     def body(
         self,
@@ -218,12 +225,12 @@ def _flat(hit: Json) -> Json:
     return {"_source": {"encoded": fields.get("encoded", [])}, "_id": next(iter(fields.get("id", [])), None), **hit}
 
 
-def _joined(found: list[Json], fetched: Json, notices: list[str]) -> list[Json]:
-    """The ranking with the documents of the second request; one deleted in between is left out."""
-    sources = {hit["_id"]: hit["_source"] for hit in fetched["hits"]["hits"]}
-    if gone := [hit["_id"] for hit in found if hit["_id"] not in sources]:
-        notices.append(f"{len(gone)} hits (e.g. {gone[0]!r}) were deleted while the question was asked")
-    return [{**hit, "_source": sources[hit["_id"]]} for hit in found if hit["_id"] in sources]
+def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
+    """Hits that carry their id as a field, as all do that this package wrote."""
+    known = [hit for hit in found if hit["_id"] is not None]
+    if len(known) < len(found):
+        notices.append(f"{len(found) - len(known)} hits are left out: others wrote them, without the field 'id'")
+    return known
 
 
 def _hit(hit: Mapping[str, Any], features: Features) -> Hit:

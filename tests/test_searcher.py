@@ -20,7 +20,6 @@ from opensearch_splade.types import Capabilities
 
 ALL = Capabilities((3, 6, 0), frozenset({"opensearch-neural-search", "opensearch-knn", "mapper-extras"}))
 META = IndexMeta(SparseMeta("s1", "tiny", "inference-free"), DenseMeta("d1", "mini", 2))
-META_MARK = {"encoded": ["s1", "d1"]}
 TAG = {"term": {"metadata.lang": "en"}}
 
 
@@ -53,11 +52,12 @@ class Compass:
 class Recorder:
     """A client without a cluster: one index of ours, and it keeps what it is sent."""
 
-    def __init__(self, meta=META, hits=(), failed=0, timed_out=False, refusal=None):
+    def __init__(self, meta=META, hits=(), failed=0, timed_out=False, refusal=None, documents=None):
         self.indices = self
         self.meta = meta
         self.sent = []
         self.refusal = refusal
+        self.documents = documents or {}
         shards = {"total": 2, "failed": failed}
         self.answer = {"took": 3, "timed_out": timed_out, "_shards": shards, "hits": {"hits": list(hits)}}
 
@@ -71,6 +71,16 @@ class Recorder:
         if self.refusal:
             raise self.refusal
         return self.answer
+
+    def mget(self, *, body):
+        """The documents it has."""
+        places = [(each["_index"], each["_id"]) for each in body["docs"]]
+        found = {
+            place: {"found": True, "_source": self.documents[place]} for place in places if place in self.documents
+        }
+        return {
+            "docs": [{"_index": place[0], "_id": place[1], **found.get(place, {"found": False})} for place in places]
+        }
 
 
 def searcher(client=None, *, capabilities=ALL, sparse=True, dense=True):
@@ -139,26 +149,41 @@ def test_nothing_is_sent_by_body_and_one_search_by_search():
 
 
 def test_a_hybrid_ranks_by_id_first_and_opens_only_the_hits():
-    """The candidates of a hybrid are never opened; a hit deleted between the two requests is left out and told."""
-    fields = {"id": ["7"], "encoded": ["s1", "d1"]}
-    client = Recorder(hits=[{"_score": 1.0, "fields": fields, "_id": "7", "_source": {"text": "x", **META_MARK}}])
+    """Candidates are never opened; the hits' documents are read by index and id; what is gone or foreign is told."""
+    hits = [
+        {"_index": "b1", "_score": 1.0, "fields": {"id": ["7"], "encoded": ["s1", "d1"]}},
+        {"_index": "b2", "_score": 0.9, "fields": {"id": ["7"], "encoded": ["s1", "d1"]}},
+        {"_index": "b1", "_score": 0.8, "fields": {"id": ["8"], "encoded": ["s1", "d1"]}},
+        {"_index": "b1", "_score": 0.7},
+    ]
+    documents = {
+        ("b1", "7"): {"text": "one", "encoded": ["s1", "d1"]},
+        ("b2", "7"): {"text": "two", "encoded": ["s1", "d1"]},
+    }
+    client = Recorder(hits=hits, documents=documents)
     asker = searcher(client)
     body = asker.body("fox", mode="bm25+neural-sparse")
     result = asker.search("fox", mode="bm25+neural-sparse")
-    ranking, documents = (sent for _, sent in client.sent)
-    assert ranking == {
-        **{key: value for key, value in body.items() if key != "_source"},
-        "stored_fields": "_none_",
-        "docvalue_fields": ["id", "encoded"],
-    }
-    assert documents["query"] == {"ids": {"values": ["7"]}}
-    assert [hit.text for hit in result.hits] == ["x"]
-    assert result.took_ms == 3 + 3
+    assert client.sent == [
+        (
+            "books",
+            {
+                **{key: value for key, value in body.items() if key != "_source"},
+                "stored_fields": "_none_",
+                "docvalue_fields": ["id", "encoded"],
+            },
+        )
+    ]
+    assert [(hit.id, hit.text) for hit in result.hits] == [("7", "one"), ("7", "two")]
+    assert [notice.split(":")[0] for notice in result.notices] == [
+        "1 hits are left out",
+        "1 hits (e.g. '8') could not be read any more",
+    ]
 
 
 def test_ids_only_needs_one_request():
     """Where only the ranking matters no document is opened."""
-    client = Recorder(hits=[{"_score": 1.0, "fields": {"id": ["7"], "encoded": ["s1", "d1"]}}])
+    client = Recorder(hits=[{"_index": "b", "_score": 1.0, "fields": {"id": ["7"], "encoded": ["s1", "d1"]}}])
     result = searcher(client).search("fox", mode="hybrid", ids_only=True)
     assert [hit.id for hit in result.hits] == ["7"]
     assert len(client.sent) == 1
@@ -389,6 +414,7 @@ def test_pages_do_not_overlap(asker, mode):
     whole = [hit.id for hit in asker.search("fox dog", mode=mode).hits]
     pages = [asker.search("fox dog", mode=mode, size=1, start=start).hits for start in range(len(whole))]
     assert [hit.id for hit in itertools.chain(*pages)] == whole
+    assert asker.search("fox dog", mode=mode, size=5, start=100).hits == ()
 
 
 @pytest.mark.server
