@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import sys
@@ -74,10 +75,12 @@ def demo(*, collection: str, docker: bool, fresh: bool, picture: Path | None, ur
 
 
 def index_name(collection: Collection) -> str:
-    """The demo's own index for a collection."""
+    """The demo's own index for a collection; two folders of one name have different ones."""
     if collection.name == "python-docs":
         return INDEX
-    return f"{INDEX}-{re.sub(r'[^a-z0-9]+', '-', collection.name.lower()).strip('-')}"
+    place = Path(collection.source).resolve() if Path(collection.source).exists() else collection.source
+    mark = hashlib.sha256(str(place).encode()).hexdigest()[:6]
+    return f"{INDEX}-{re.sub(r'[^a-z0-9]+', '-', collection.name.lower()).strip('-')}-{mark}"
 
 
 def _ingest(cluster: Cluster, collection: Collection, index: str, console: Console, *, fresh: bool) -> None:
@@ -89,7 +92,7 @@ def _ingest(cluster: Cluster, collection: Collection, index: str, console: Conso
         dense=DenseEncoder.load("minilm-l6"),
         count_idf=True,
     )
-    if not fresh and _is_complete(cluster, job):
+    if _is_complete(cluster, job, fresh=fresh):
         console.print(f"Index {index} is complete; nothing to ingest (--fresh does it again).", highlight=False)
         return
     report = run_job(cluster, job, console)
@@ -102,17 +105,21 @@ def _ingest(cluster: Cluster, collection: Collection, index: str, console: Conso
         console.print(f"[yellow]{report.dead:,} could not be written; see {job.dead_letters}.")
 
 
-def _is_complete(cluster: Cluster, job: IngestJob) -> bool:
-    """Whether the query weights are there, which a run writes last. An index of other bundles is ours to replace."""
+def _is_complete(cluster: Cluster, job: IngestJob, *, fresh: bool) -> bool:
+    """Whether the query weights are there, which a run writes last.
+
+    The demo's own index is deleted where other bundles made it or a fresh one is wanted; another's is refused.
+    """
     if not cluster.client.indices.exists(index=job.index):
         return False
     found = IndexMeta.read(cluster.client, job.index)
     try:
         check_index(job.index, found, job.meta)
     except TargetError:
+        fresh = True
+    if fresh:
         cluster.client.indices.delete(index=job.index)
-        return False
-    return found.query_weights is not None
+    return not fresh and found.query_weights is not None
 
 
 def _farewell(console: Console, node: RunningNode, index: str) -> None:
@@ -135,7 +142,7 @@ def _farewell(console: Console, node: RunningNode, index: str) -> None:
 
 def _own_name() -> str:
     """How this command can be called again from here."""
-    if shutil.which("osplade"):
+    own = Path(sys.executable).with_name("osplade")
+    if shutil.which("osplade") or not own.exists():
         return "osplade"
-    own = Path(sys.argv[0])
     return str(own.relative_to(Path.cwd())) if own.is_relative_to(Path.cwd()) else str(own)

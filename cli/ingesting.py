@@ -150,4 +150,4 @@ def _count(source: str) -> int | None:
     if path.suffix == ".gz":
         return None
     with path.open("rb") as stream:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
+        return sum(1 for line in stream if line.strip())

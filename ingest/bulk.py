@@ -56,6 +56,20 @@ class RetryPolicy:
     longest_wait: float = 20.0
 
 
+class GaveUpError(ClusterError):
+    """The cluster stayed away for too long.
+
+    Attributes:
+        refused: Documents that it had refused for good before.
+        pending: How many it did not take.
+    """
+
+    def __init__(self, message: str, refused: list[Failure], pending: int) -> None:
+        super().__init__(message)
+        self.refused = refused
+        self.pending = pending
+
+
 class _NotYetError(Exception):
     """Some items must be sent again."""
 
@@ -84,7 +98,7 @@ class BulkWriter:
             The refused ones.
 
         Raises:
-            ClusterError: The cluster stayed away, or busy, for longer than the policy allows.
+            GaveUpError: The cluster stayed away, or busy, for longer than the policy allows.
             TargetError: The index is gone.
         """
         policy = self._policy
@@ -103,10 +117,12 @@ class BulkWriter:
                         self._count_retries(len(pending))
                         raise _NotYetError(reason)
         except _NotYetError as error:
-            raise ClusterError(
+            raise GaveUpError(
                 f"The cluster did not take {len(pending)} documents for {policy.patience:g} s: {error}. What was "
                 "acknowledged is in the index; run the same command again when the cluster is well: ids are "
-                "deterministic, so nothing is doubled."
+                "deterministic, so nothing is doubled.",
+                failures,
+                len(pending),
             ) from error
         return failures
 

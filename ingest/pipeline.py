@@ -11,13 +11,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from opensearch_splade.errors import SourceError
-from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure
+from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure, GaveUpError
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.pruning import Pruning
@@ -147,10 +148,17 @@ def run(
     pending: deque[_Sent] = deque()
 
     def settle(sent: _Sent) -> None:
-        failures = sent.outcome.result()
-        for failure in failures:
+        gave_up: GaveUpError | None = None
+        not_taken = 0
+        try:
+            refused = sent.outcome.result()
+        except GaveUpError as error:
+            gave_up, refused, not_taken = error, error.refused, error.pending
+        for failure in refused:
             dead_letters.add(sent.letter(failure))
-        report.indexed += len(sent.documents) - len(failures)
+        report.indexed += len(sent.documents) - len(refused) - not_taken
+        if gave_up:
+            raise gave_up
 
     def tell() -> None:
         report.dead, report.retries = dead_letters.count, writer.retries
@@ -167,10 +175,11 @@ def run(
                         settle(pending.popleft())
                     tell()
             finally:
-                # Also when the source breaks off: what is on its way is waited for, and its refusals are kept.
-                while pending:
-                    settle(pending.popleft())
-                tell()
+                # Also when something breaks off: what is on its way is waited for, and its refusals are kept.
+                with ExitStack() as rest:
+                    rest.callback(tell)
+                    for sent in reversed(pending):
+                        rest.callback(settle, sent)
     except SourceError as error:
         done = f"{report.indexed:,} documents are in the index, {report.dead:,} in the dead letters"
         raise SourceError(f"{error} What came before is done: {done}.") from error

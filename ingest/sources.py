@@ -75,17 +75,28 @@ def _read_ir_datasets(name: str) -> Iterator[_Placed]:
     except ImportError as error:
         raise MissingExtraError("ir_datasets", "eval") from error
     try:
-        records = ir_datasets.load(name).docs_iter()
+        records = iter(ir_datasets.load(name).docs_iter())
     except (KeyError, AttributeError) as error:  # the second: a collection of questions only
         raise SourceError(f"ir_datasets knows no documents of {name!r}; its catalogue lists the ids.") from error
-    for record in records:
-        title, text = getattr(record, "title", ""), getattr(record, "text", None)
-        fields = {"_id": record.doc_id, "title": title, "text": record.default_text() if text is None else text}
+    while True:
+        try:
+            record = next(records, None)
+        except Exception as error:  # it downloads and unpacks while it reads, and raises whatever fails
+            raise SourceError(f"ir_datasets cannot read {name} to its end: {error}.") from error
+        if record is None:
+            return
+        fields = _ir_fields(record)
         place = f"{name} {record.doc_id}"
         try:
             yield place, to_document(fields)
         except DocumentError as error:
             yield place, DeadLetter(place, str(error), fields, record.doc_id)
+
+
+def _ir_fields(record: Any) -> dict[str, Any]:
+    if hasattr(record, "text"):
+        return {"_id": record.doc_id, "title": getattr(record, "title", ""), "text": record.text}
+    return {"_id": record.doc_id, "text": record.default_text()}  # which holds the title, if there is one
 
 
 def _read_file(path: Path) -> Iterator[_Placed]:
@@ -144,7 +155,8 @@ def to_document(record: Any) -> Document:
             raise DocumentError(f"'{field}' holds half a surrogate pair, which is no character.")
     if not (title.strip() or text.strip()):
         raise DocumentError("No text: neither 'text' nor 'title' holds a word.")
-    rest = {key: value for key, value in record.items() if key not in {"_id", "id", "title", "text", "metadata"}}
+    used = {"_id", "title", "text", "metadata", _id_field(record)}
+    rest = {key: value for key, value in record.items() if key not in used}
     metadata = record.get("metadata")
     if metadata is None:
         metadata = {}
@@ -170,11 +182,17 @@ def _text(record: dict[str, Any], field: str) -> str:
     return value
 
 
+def _id_field(record: dict[str, Any]) -> str | None:
+    """Which field names the document; an ``id`` beside an `_id` is metadata."""
+    return next((field for field in ("_id", "id") if record.get(field) is not None), None)
+
+
 def _identity(record: dict[str, Any], title: str, text: str) -> str:
     """The given id, or a hash of the content: either way the same document has the same id in every run."""
-    value = record.get("_id", record.get("id"))
-    if value is None:
+    field = _id_field(record)
+    if field is None:
         return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:32]
+    value = record[field]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DocumentError(f"The id must be a non-empty string or a whole number, not {value!r}.")
     identity = str(value)

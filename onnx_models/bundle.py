@@ -25,6 +25,8 @@ MODEL = "model.onnx"
 TOKENIZER = "tokenizer.json"
 QUERY_WEIGHTS = "query_weights.json"
 
+_SHIPPED = Path(str(files("opensearch_splade.onnx_models"))) / "bundles"
+
 Precision = Literal["fp32", "fp16", "int8"]
 QuerySide = Literal["checkpoint", "idf"]
 
@@ -138,18 +140,13 @@ class Bundle:
 
 def shipped() -> list[str]:
     """Names of the bundles that come with the package."""
-    root = Path(str(files("opensearch_splade.onnx_models"))) / "bundles"
-    return sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
+    return sorted(path.parent.name for path in _SHIPPED.glob(f"*/{MANIFEST}"))
 
 
-def shipped_with(fingerprint: str) -> dict[str, Kind]:
-    """Shipped bundles whose document vectors have this fingerprint: name to kind."""
-    found: dict[str, Kind] = {}
-    for name in shipped():
-        manifest = Bundle.open(name).manifest
-        if manifest.fingerprint == fingerprint:
-            found[name] = manifest.kind
-    return found
+def shipped_with(fingerprint: str) -> dict[Path, Kind]:
+    """Shipped bundles whose document vectors have this fingerprint: folder to kind."""
+    manifests = {_SHIPPED / name: _manifest(_SHIPPED / name) for name in shipped()}
+    return {folder: one.kind for folder, one in manifests.items() if one.fingerprint == fingerprint}
 
 
 def fingerprint(manifest: Manifest) -> str:
@@ -173,9 +170,8 @@ def _locate(name: str | Path) -> Path:
     folder = Path(name)
     if folder.is_dir():
         return folder
-    ours = Path(str(files("opensearch_splade.onnx_models"))) / "bundles" / str(name)
     if str(name) in shipped():
-        return ours
+        return _SHIPPED / str(name)
     raise BundleError(
         f"There is no bundle {name}: neither a folder nor one of the shipped ones ({', '.join(shipped()) or 'none'}). "
         "Make one with `osplade export CHECKPOINT OUT`."

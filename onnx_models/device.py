@@ -79,7 +79,15 @@ class Device:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
-        return onnxruntime.InferenceSession(model, options, providers=self._providers())
+        # Without VNNI, x86 sums products of bytes in 16 bits and saturates; this asks for the exact, slower way.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        session = onnxruntime.InferenceSession(model, options, providers=self._providers())
+        if session.get_providers()[0] != _PROVIDERS[self.kind]:
+            raise DeviceError(
+                f"ONNX Runtime has {self.kind} built in but could not start it (driver, CUDA or cuDNN libraries?); it "
+                f"fell back to {session.get_providers()[0]}. Use --device cpu, or mend the installation."
+            )
+        return session
 
     def _providers(self) -> list[Any]:
         if self.kind == "cpu":

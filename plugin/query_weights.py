@@ -45,8 +45,8 @@ def save_query_weights(client: OpenSearch, index: str, table: Mapping[str, float
     identity = hashlib.sha256(orjson.dumps(dict(table), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
     place = QueryWeightsMeta(STORE, identity)
     with asking(STORE):
-        if not client.indices.exists(index=STORE):
-            client.indices.create(index=STORE, body=_BODY)
+        # Two runs may get here at once: that it exists already is success.
+        client.indices.create(index=STORE, body=_BODY, params={"ignore": 400})
         client.index(index=STORE, id=identity, body={"table": dict(table)}, params={"refresh": "true"})
     with asking(index):
         client.indices.put_mapping(index=index, body={"_meta": replace(meta, query_weights=place).to_json()})

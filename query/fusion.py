@@ -26,8 +26,8 @@ FUSION_METHODS: tuple[FusionMethod, ...] = get_args(FusionMethod)
 MAX_LEGS = 5
 RANK_CONSTANT = 60
 CANDIDATES = 200
-"""How many hits of each leg are fused, at least (a page that ends later pools more). Constant over sizes and pages up to
-there, since min-max depends on the pool: SciFact's BM25 + MiniLM has nDCG@10 .7187 with a pool of 10 and .7341 of 200."""
+"""How many hits of each leg are fused, at least: a page that ends later pools more. Up to there it is constant over
+sizes and pages, since min-max depends on the pool: SciFact's BM25 + MiniLM has nDCG@10 .7187 of 10 and .7341 of 200."""
 
 
 def hybrid(

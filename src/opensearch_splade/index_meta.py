@@ -95,16 +95,21 @@ class IndexMeta:
         Raises:
             TargetError: Nothing matches, an index was not made by this package, its ``_meta`` is damaged, or
                 the indices behind one alias were encoded by different bundles.
+
+        Query weights that differ behind one alias are left out.
         """
         metas = {index: cls._parse(index, entry["mappings"]) for index, entry in response.items()}
         if not metas:
             raise TargetError(f"no index matches {name!r}; GET _cat/indices lists what there is")
-        if len(set(metas.values())) > 1:
+        first = next(iter(metas.values()))
+        if any((one.sparse, one.dense) != (first.sparse, first.dense) for one in metas.values()):
             raise TargetError(
                 f"{name!r} stands for indices that were encoded differently ({', '.join(sorted(metas))}): "
                 "their scores cannot be compared; ask one of them"
             )
-        return next(iter(metas.values()))
+        # Weights counted over one of several indices do not speak for all of them.
+        same_weights = all(one.query_weights == first.query_weights for one in metas.values())
+        return first if same_weights else cls(first.sparse, first.dense)
 
     @classmethod
     def _parse(cls, index: str, mappings: Mapping[str, Any]) -> IndexMeta:
