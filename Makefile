@@ -2,7 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+PIP := PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+# A moved checkout needs a new environment: the old one holds absolute paths.
+ifneq ($(CURDIR),$(shell cat $(VENV)/.venv 2>/dev/null))
+$(shell rm -f $(VENV)/.venv $(VENV)/.demo $(VENV)/.dev)
+endif
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint bench stop clean
@@ -36,7 +41,7 @@ $(VENV)/.venv:
 	@echo "Making a virtual environment in $(VENV) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
 	@echo "Installing what the demo needs ..."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+import shlex
 import shutil
 import sys
 from itertools import islice
@@ -19,11 +21,13 @@ from opensearch_splade.cli.evaluating import compare
 from opensearch_splade.cli.ingesting import IngestJob, run_job
 from opensearch_splade.cli.rendering import outcomes_table, printer, save_picture, side_by_side
 from opensearch_splade.cli.wiring import Cluster, QueryBundles, open_cluster, open_searchers
-from opensearch_splade.errors import TargetError
+from opensearch_splade.errors import SourceError, TargetError
 from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.target import check_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.plugin.client import redacted
+from opensearch_splade.transport import asking
 
 if TYPE_CHECKING:
     from opensearch_splade.plugin.launcher import RunningNode
@@ -55,21 +59,25 @@ def demo(*, collection: str, docker: bool, fresh: bool, picture: Path | None, ur
     """
     from opensearch_splade.plugin.launcher import ensure_node
 
+    if picture and not os.access(picture.parent, os.W_OK):
+        raise SourceError(f"The picture cannot be written to {picture}; name another file.")
     console = printer(record=picture is not None)
     loaded = load_collection(collection)
-    node = ensure_node(url, docker=docker, console=console)
+    node = ensure_node(url, docker=docker, insecure=insecure, console=console)
     cluster = open_cluster(node.url, insecure=insecure)
-    console.print(f"OpenSearch {cluster.capabilities.version_text} at {node.url} ({node.how})", highlight=False)
+    version = cluster.capabilities.version_text
+    console.print(f"OpenSearch {version} at {redacted(node.url)} ({node.how})", highlight=False)
     index = index_name(loaded)
     _ingest(cluster, loaded, index, console, fresh=fresh)
     searchers = open_searchers(cluster, index, QueryBundles())
     first = next(iter(searchers.values()))
-    for question in QUESTIONS if loaded.name == "python-docs" else islice(loaded.queries.values(), 3):
+    shown = QUESTIONS if loaded.name == "python-docs" else tuple(islice(loaded.queries.values(), 3))
+    for question in shown:
         answers = {way: first.search(question, mode=way, size=3, explain=True) for way in WAYS}
         console.print(Rule(), side_by_side(question, answers))
     outcomes = compare(loaded, searchers, (), console)
     console.print(Rule(), outcomes_table(outcomes, f"{loaded.name}: {len(loaded.queries)} judged questions"))
-    _farewell(console, node, index)
+    _farewell(console, node, index, "how do I merge two dictionaries" if shown is QUESTIONS else shown[0])
     if picture:
         save_picture(console, picture)
 
@@ -110,25 +118,27 @@ def _is_complete(cluster: Cluster, job: IngestJob, *, fresh: bool) -> bool:
 
     The demo's own index is deleted where other bundles made it or a fresh one is wanted; another's is refused.
     """
-    if not cluster.client.indices.exists(index=job.index):
-        return False
+    with asking(job.index):
+        if not cluster.client.indices.exists(index=job.index):
+            return False
     found = IndexMeta.read(cluster.client, job.index)
     try:
         check_index(job.index, found, job.meta)
     except TargetError:
         fresh = True
     if fresh:
-        cluster.client.indices.delete(index=job.index)
+        with asking(job.index):
+            cluster.client.indices.delete(index=job.index)
     return not fresh and found.query_weights is not None
 
 
-def _farewell(console: Console, node: RunningNode, index: str) -> None:
+def _farewell(console: Console, node: RunningNode, index: str, question: str) -> None:
     command = _own_name()
-    ours = node.how != "given"
+    ours = node.how in {"running", "local"}
     lines = [
         "",
         f"The node goes on at {node.url}. Next:" if ours else "Next:",
-        f'  {command} search "how do I merge two dictionaries" --index {index} --explain',
+        f"  {command} search {shlex.quote(question)} --index {index} --explain",
         f"  {command} demo --collection FOLDER                a BEIR folder of your own",
         f"  {command} demo --collection beir/nfcorpus/test    any ir_datasets id, where there is internet",
     ]

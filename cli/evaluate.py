@@ -7,7 +7,6 @@ from dataclasses import asdict
 import click
 import orjson
 from rich.console import Console
-from rich.markup import escape
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
@@ -15,6 +14,8 @@ from opensearch_splade.cli.rendering import outcomes_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.systems import score_error
+from opensearch_splade.query import Mode
+from opensearch_splade.query.mode import SPARSE_LEGS
 
 
 @click.command("eval")
@@ -54,11 +55,8 @@ def evaluate(
     searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle), query_side)
     outcomes = compare(loaded, searchers, modes, Console(stderr=True))
     first = next(iter(searchers.values()))
-    checked = [
-        mode
-        for mode in ("neural-sparse", "weighted-terms")
-        if first.target.sparse and not first.target.lacks("neural-sparse")
-    ]
+    asked = {leg for outcome in outcomes for leg in Mode.parse(outcome.mode).legs}
+    checked = [mode for mode in SPARSE_LEGS if mode in asked]
     errors = {mode: score_error(first, mode, loaded) for mode in checked}
     if as_json:
         found = {"collection": loaded.name, "split": split, "index": index, "questions": len(loaded.queries)}
@@ -69,7 +67,7 @@ def evaluate(
         }
         click.echo(orjson.dumps(found))
         return
-    title = escape(f"{loaded.name}, {len(loaded.queries)} questions, index {index}")
+    title = f"{loaded.name}, {len(loaded.queries)} questions, index {index}"
     if not any(outcome.measures["R@100"] for outcome in outcomes):
         click.echo(f"note: no judged document was found; are the documents of {loaded.name} in {index!r}?", err=True)
     printer().print(outcomes_table(outcomes, title))

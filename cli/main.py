@@ -30,6 +30,10 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except OspladeError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException(
+                "Interrupted. Run the same command again to go on: nothing is doubled."
+            ) from error
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -21,7 +21,8 @@ class _BundleType(click.ParamType[str]):
         from click.shell_completion import CompletionItem
 
         names = [CompletionItem(name) for name in shipped() if name.startswith(incomplete)]
-        return [*names, CompletionItem(incomplete, type="dir")]
+        # The folder entry first: click's bash script empties its list when it comes
+        return [CompletionItem(incomplete, type="dir"), *names]
 
 
 BUNDLE = _BundleType()

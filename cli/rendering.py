@@ -16,6 +16,7 @@ from opensearch_splade.query import SearchResult, shares
 from opensearch_splade.types import Hit
 
 SHOWN_FEATURES = 6
+WIDE = 100  # columns that all figures need
 NO_PARTS = {"knn": "near in meaning as a whole"}
 SHOWN_MEASURES = ("nDCG@10", "R@100")
 
@@ -67,20 +68,21 @@ def outcomes_table(outcomes: Sequence[Outcome], title: str) -> Table:
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
     table.add_column("system", no_wrap=True)
     table.add_column("queries", no_wrap=True)
-    for name in (*SHOWN_MEASURES, "p50 ms", "p95 ms", "server p50"):
+    clocks = ("p50 ms", "p95 ms", "server p50") if printer().width >= WIDE else ("p50 ms",)
+    for name in (*SHOWN_MEASURES, *clocks):
         table.add_column(name, justify="right", no_wrap=True)
     best = {name: max(one.measures[name] for one in outcomes) for name in SHOWN_MEASURES}
     for one in outcomes:
         values = [(name, one.measures[name]) for name in SHOWN_MEASURES]
         cells = [Text(f"{value:.4f}", "bold green" if value == best[name] else "") for name, value in values]
         times = (one.client_p50_ms, one.client_p95_ms, one.server_p50_ms)
-        table.add_row(one.mode, one.query_side, *cells, *(f"{time:.1f}" for time in times))
+        table.add_row(one.mode, one.query_side, *cells, *(f"{time:.1f}" for time in times[: len(clocks)]))
     return table
 
 
 def side_by_side(question: str, answers: Mapping[str, SearchResult]) -> Table:
     """One row per way of asking: its best hits, and what made the first of them match."""
-    table = Table(title=Text(f"“{question}”"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=Text(f"“{question}”"), title_justify="left", box=SIMPLE_HEAD, pad_edge=False, expand=True)
     table.add_column("way", no_wrap=True, style="bold", min_width=14)
     table.add_column("best hits, and why the first one matched", no_wrap=True, overflow="ellipsis", ratio=1)
     for way, result in answers.items():

@@ -56,7 +56,7 @@ def _beir(folder: Path, name: str, source: str, split: str) -> Collection:
     queries = {query: text for query, text in _queries(folder / "queries.jsonl").items() if query in qrels}
     if not queries:
         raise SourceError(f"{folder}: no question of queries.jsonl is judged in qrels/{split}.tsv.")
-    return Collection(name, source, queries, qrels)
+    return Collection(name, source, queries, {query: qrels[query] for query in queries})
 
 
 def _queries(path: Path) -> dict[str, str]:
@@ -114,4 +114,4 @@ def _ir_datasets(name: str) -> Collection:
     for judgement in dataset.qrels_iter():
         qrels.setdefault(judgement.query_id, {})[judgement.doc_id] = judgement.relevance
     queries = {query.query_id: query.default_text() for query in dataset.queries_iter() if query.query_id in qrels}
-    return Collection(name, f"ir_datasets:{name}", queries, qrels)
+    return Collection(name, f"ir_datasets:{name}", queries, {query: qrels[query] for query in queries})

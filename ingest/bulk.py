@@ -165,6 +165,8 @@ class BulkWriter:
             if status in _TRY_AGAIN:
                 again.append(action)
                 why = f"HTTP {status} for some documents"
+            elif status in {401, 403}:  # not this document: nothing may be written
+                raise TargetError(f"The index {self._index} takes no documents: {_reason(status, outcome['error'])}.")
             elif status >= 300:
                 error = outcome.get("error", {})
                 if error.get("type") == "index_not_found_exception":

@@ -17,7 +17,7 @@ from typing import Any
 
 import orjson
 
-from opensearch_splade.errors import SourceError
+from opensearch_splade.errors import ClusterError, SourceError, TargetError
 from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure, GaveUpError
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
@@ -148,6 +148,8 @@ def run(
     pending: deque[_Sent] = deque()
 
     def settle(sent: _Sent) -> None:
+        if sent.outcome.cancelled():
+            return
         gave_up: GaveUpError | None = None
         not_taken = 0
         try:
@@ -174,6 +176,10 @@ def run(
                     while len(pending) > WRITERS or (pending and pending[0].outcome.done()):
                         settle(pending.popleft())
                     tell()
+            except (ClusterError, TargetError):
+                for sent in pending:
+                    sent.outcome.cancel()  # what has not begun would only wait for the same cluster
+                raise
             finally:
                 # Also when something breaks off: what is on its way is waited for, and its refusals are kept.
                 with ExitStack() as rest:

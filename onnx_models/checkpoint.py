@@ -100,7 +100,12 @@ def _download(name: str, revision: str | None) -> tuple[Path, str]:
 
 def _describe(folder: Path) -> Checkpoint:
     modules = folder / "modules.json"
-    found = _sentence_transformers(folder, modules) if modules.is_file() else _masked_lm(folder)
+    try:
+        found = _sentence_transformers(folder, modules) if modules.is_file() else _masked_lm(folder)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise CheckpointError(
+            f"{modules} or what it names is not of sentence-transformers' layout ({error!r})."
+        ) from error
     if not (found.transformer / "config.json").is_file():
         raise CheckpointError(f"{found.transformer} holds no config.json, so it is not a checkpoint.")
     if not (found.transformer / "tokenizer.json").is_file():

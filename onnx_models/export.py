@@ -127,11 +127,10 @@ class _Draft:
             expected = reference_dense(self.checkpoint, token_ids)
         else:
             activation = _activation(self.checkpoint, self.options.activation)
-            special = self._special_ids()
-            graph = sparse_graph(self.checkpoint, activation, self.options.precision, special)
-            dimension = graph.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-            expected = reference_sparse(self.checkpoint, activation, token_ids, special)
-            table = self._query_weights(dimension, idf_texts)
+            graph, vocabulary = sparse_graph(self.checkpoint, activation, self.options.precision, self.tokenizer)
+            dimension = len(vocabulary)
+            expected = reference_sparse(self.checkpoint, activation, token_ids, vocabulary.dropped_ids)
+            table = self._query_weights(vocabulary, idf_texts)
         self._save(graph)
         found = np.zeros_like(expected)
         for places, rows in Session(self.folder / MODEL, Device()).run(token_ids):
@@ -141,14 +140,9 @@ class _Draft:
             write_table(self.folder / QUERY_WEIGHTS, table)
         self._describe(dimension, activation, parity, query_weights=self._query_side(table, idf_texts))
 
-    def _special_ids(self) -> list[int]:
-        vocabulary = self.tokenizer.vocabulary
-        return sorted(vocabulary[token] for token in self.tokenizer.special)
-
-    def _query_weights(self, dimension: int, idf_texts: Iterable[str] | None) -> Mapping[str, float] | None:
+    def _query_weights(self, vocabulary: Vocabulary, idf_texts: Iterable[str] | None) -> Mapping[str, float] | None:
         if self.kind != "inference-free":
             return None
-        vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
         if idf_texts is not None:
             return count_idf(idf_texts, self.tokenizer, vocabulary)
         if self.checkpoint.query_weights is None:

@@ -19,9 +19,12 @@ import numpy as np
 from opensearch_splade.errors import CheckpointError, MissingExtraError
 from opensearch_splade.onnx_models.bundle import Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint
+from opensearch_splade.onnx_models.device import load_onnxruntime
 from opensearch_splade.onnx_models.head import Head, append_head
 from opensearch_splade.onnx_models.nodes import NodeWriter
 from opensearch_splade.onnx_models.precision import add_domain, to_fp16, to_int8
+from opensearch_splade.onnx_models.tokenizer import Tokenizer
+from opensearch_splade.onnx_models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import onnx
@@ -35,9 +38,9 @@ _FUSED = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta"
 
 
 def sparse_graph(
-    checkpoint: Checkpoint, activation: Activation, precision: Precision, special_ids: list[int]
-) -> onnx.ModelProto:
-    """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``."""
+    checkpoint: Checkpoint, activation: Activation, precision: Precision, tokenizer: Tokenizer
+) -> tuple[onnx.ModelProto, Vocabulary]:
+    """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``, and the vocabulary."""
     with _quiet():
         model = load_masked_lm(checkpoint)
         decoder = model.get_output_embeddings()
@@ -49,8 +52,10 @@ def sparse_graph(
         graph = _export_body(model, task="fill-mask")
     if precision == "int8":
         to_int8(graph)
-    append_head(graph, Head(weight, bias, checkpoint.pooling, activation, special_ids), int8=precision == "int8")
-    return to_fp16(graph) if precision == "fp16" else graph
+    vocabulary = Vocabulary(tokenizer.vocabulary, len(weight), tokenizer.special)
+    head = Head(weight, bias, checkpoint.pooling, activation, vocabulary.dropped_ids)
+    append_head(graph, head, int8=precision == "int8")
+    return (to_fp16(graph) if precision == "fp16" else graph), vocabulary
 
 
 def dense_graph(checkpoint: Checkpoint, precision: Precision) -> tuple[onnx.ModelProto, int]:
@@ -130,6 +135,7 @@ def _export_body(model: Any, task: str) -> onnx.ModelProto:
 
 
 def _fuse(path: Path, config: Any) -> onnx.ModelProto:
+    load_onnxruntime()
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 

@@ -46,14 +46,14 @@ class Head:
     Attributes:
         weight: Shape ``(vocabulary, hidden)``.
         bias: Shape ``(vocabulary,)``.
-        special_ids: Columns whose weight is always zero.
+        dropped_ids: Columns whose weight is always zero.
     """
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     pooling: Pooling
     activation: Activation
-    special_ids: list[int]
+    dropped_ids: list[int]
 
 
 def append_head(model: onnx.ModelProto, head: Head, *, int8: bool = False) -> None:
@@ -62,7 +62,7 @@ def append_head(model: onnx.ModelProto, head: Head, *, int8: bool = False) -> No
     states = model.graph.output[0].name
     if head.pooling == "max":
         bias = head.bias.copy()
-        bias[head.special_ids] = _DROPPED
+        bias[head.dropped_ids] = _DROPPED
         states = _first_token_for_padding(write, states)
         scores = _int8_maxima(write, states, head.weight) if int8 else _maxima(write, states, head.weight)
         weights = _activate(write, write.node("Add", scores, write.constant(bias)), head.activation)
@@ -103,7 +103,7 @@ def _sums(write: NodeWriter, states: str, head: Head) -> str:
             write.node("ReduceSum", write.node("Mul", weights, mask), write.constant(np.array([1])), keepdims=0)
         )
     keep = np.ones(len(head.bias), np.float32)
-    keep[head.special_ids] = 0
+    keep[head.dropped_ids] = 0
     return write.node("Mul", _concat(write, sums), write.constant(keep))
 
 

@@ -37,7 +37,7 @@ def parity_texts() -> list[str]:
 
 
 def reference_sparse(
-    checkpoint: Checkpoint, activation: Activation, token_ids: Sequence[Sequence[int]], special_ids: Sequence[int]
+    checkpoint: Checkpoint, activation: Activation, token_ids: Sequence[Sequence[int]], dropped_ids: Sequence[int]
 ) -> npt.NDArray[np.float32]:
     """SPLADE by the book, in torch: activation on all logits, mask, then pooling. Shape ``(texts, vocabulary)``."""
     import torch
@@ -50,7 +50,7 @@ def reference_sparse(
         return weights.amax(dim=1) if checkpoint.pooling == "max" else weights.sum(dim=1)
 
     found = _run(load_masked_lm(checkpoint), token_ids, pool)
-    found[:, list(special_ids)] = 0
+    found[:, list(dropped_ids)] = 0
     return found
 
 

@@ -32,7 +32,8 @@ class Vocabulary:
         self.ids: dict[str, int] = {feature: token_id for token_id, feature in enumerate(self.features) if feature}
         if len(self.ids) != sum(map(bool, self.features)):
             raise BundleError(f"Two tokens of this vocabulary share a feature name once '.' is written as {DOT!r}.")
-        self.special_ids: list[int] = sorted(tokens[token] for token in special if tokens.get(token, size) < size)
+        self.dropped_ids = [token_id for token_id, feature in enumerate(self.features) if not feature]
+        """Columns of the model's output that are no feature: special tokens, and those beyond the tokenizer."""
 
     def __len__(self) -> int:
         return len(self.features)

@@ -38,6 +38,7 @@ def ensure_node(
     url: str | None = None,
     *,
     docker: bool = False,
+    insecure: bool = False,
     home: Path | None = None,
     heap: str = "1g",
     console: Console = node.QUIET,
@@ -49,6 +50,7 @@ def ensure_node(
     Args:
         url: A cluster; by default ``OPENSEARCH_URL``.
         docker: Start a container rather than a local process.
+        insecure: Do not verify the given cluster's certificate.
         home: Folder of a local node that has to be started, by default the user's own.
         heap: Java heap of a node that has to be started.
         console: Where progress is shown.
@@ -58,7 +60,7 @@ def ensure_node(
         NodeError: None can be started.
     """
     if given := url or os.environ.get("OPENSEARCH_URL"):
-        with connect(given) as client:
+        with connect(given, insecure=insecure) as client:
             server_info(client)
         return RunningNode(given, "given")
     for folder in dict.fromkeys((None, home)):

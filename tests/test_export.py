@@ -65,7 +65,7 @@ def test_every_family_pooling_and_activation_equals_the_reference(
     assert manifest.activation == {"relu": "log1p", "log1p_relu": "log1p_log1p"}[activation]
     assert manifest.activation_stated
     encoder = SparseEncoder.load(bundle.folder)
-    expected = reference(model, TEXTS, encoder.vocabulary.special_ids)
+    expected = reference(model, TEXTS, encoder.vocabulary.dropped_ids)
     assert (expected > 0).sum() > 30
     np.testing.assert_allclose(to_dense(encoder, TEXTS), expected, atol=TOLERANCE)
     alone = np.concatenate([to_dense(encoder, [text]) for text in TEXTS])
@@ -99,7 +99,7 @@ def test_an_inference_free_router_keeps_its_query_weights(tmp_path: Path) -> Non
         for feature, weight in encoder.encode_query("read csv csv . thread").items()
     }
     assert found == pytest.approx({feature: weight for feature, weight in expected.items() if weight > 0})
-    expected_documents = reference(model, TEXTS, encoder.vocabulary.special_ids)
+    expected_documents = reference(model, TEXTS, encoder.vocabulary.dropped_ids)
     np.testing.assert_allclose(to_dense(encoder, TEXTS), expected_documents, atol=TOLERANCE)
 
 
@@ -251,7 +251,7 @@ def test_splade_tiny_equals_sentence_transformers_on_500_abstracts(
     encoder = SparseEncoder.load(bundle.folder)
     model = Reference(str(models_dir / "splade-tiny"), device="cpu")
     model.max_seq_length = 256
-    expected = reference(model, texts, encoder.vocabulary.special_ids)
+    expected = reference(model, texts, encoder.vocabulary.dropped_ids)
     found = to_dense(encoder, texts)
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
     one_thread = SparseEncoder.load(bundle.folder, Device(threads=1))
