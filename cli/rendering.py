@@ -35,7 +35,10 @@ def save_picture(console: Console, path: Path) -> None:
 
 def hits_table(result: SearchResult, *, explain: bool) -> Table:
     """One row per hit."""
-    table = Table(show_lines=explain, title=f"{len(result.hits)} hits, {result.took_ms} ms", title_justify="left")
+    count = len(result.hits)
+    counted = "no hits" if not count else "1 hit" if count == 1 else f"{count} hits"
+    table = Table(show_lines=explain, title=f"{counted}, {result.took_ms} ms", title_justify="left")
+    is_hybrid = "hybrid" in result.body["query"]
     table.add_column("score", justify="right")
     table.add_column("id", overflow="fold", max_width=32)
     table.add_column("title and text" if not explain else "title, text, and what matched", ratio=1)
@@ -43,7 +46,8 @@ def hits_table(result: SearchResult, *, explain: bool) -> Table:
         cell = Text(hit.title, style="bold")
         cell.append("\n" if hit.title else "").append(snippet(hit.text), style="not bold")
         if explain:
-            cell.append("\n").append(why(hit), style="cyan")
+            label = "its sparse part: " if is_hybrid and hit.why else ""
+            cell.append("\n").append(label + why(hit), style="cyan")
         table.add_row(f"{hit.score:.3f}", Text(hit.id), cell)
     return table
 
@@ -51,7 +55,7 @@ def hits_table(result: SearchResult, *, explain: bool) -> Table:
 def why(hit: Hit, most: int = SHOWN_FEATURES) -> str:
     """The strongest parts of the score with their shares."""
     if not hit.why:
-        return "-"
+        return "no single words: found by meaning or by another ranking"
     parts = [f"{one.feature} {share:.0%}" for one, share in zip(hit.why[:most], shares(hit.why), strict=False)]
     rest = len(hit.why) - most
     return "  ".join(parts) + (f"  +{rest}" if rest > 0 else "")

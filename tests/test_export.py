@@ -150,6 +150,22 @@ def test_lower_precision_keeps_direction_and_law_2(tmp_path: Path, precision: st
     assert low.fingerprint != exact.fingerprint
 
 
+def test_columns_beyond_the_tokenizer_are_no_features(tmp_path: Path) -> None:
+    """Vocabularies are often padded to a round number; what has no token has no name and must not be stored."""
+    from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+    folder = masked_lm("bert", tmp_path / "mlm")
+    tokens = len(AutoTokenizer.from_pretrained(folder))
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    model.resize_token_embeddings(tokens + 20)
+    model.save_pretrained(folder)
+    encoder = SparseEncoder.load(export(str(folder), tmp_path / "bundle").folder)
+    vectors = encoder.encode_documents(TEXTS)
+    assert len(encoder.vocabulary) == tokens + 20
+    assert vectors.token_ids.max() < tokens
+    assert all("" not in encoder.features(*row) for row in vectors)
+
+
 def test_tied_weights_are_stored_once(tmp_path: Path) -> None:
     """The vocabulary projection is the embedding table; the file holds it once."""
     folder = masked_lm("bert", tmp_path / "mlm")
@@ -214,6 +230,14 @@ def test_checkpoints_that_cannot_be_read(tmp_path: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="Pickled weights are not loaded"):
         export(str(folder), tmp_path / "pickled")
+
+
+@pytest.mark.parametrize("content", ["[{}]", '"a"', '[{"path": "", "type": 3}]', "[1]", "{"])
+def test_malformed_module_lists_are_named(tmp_path: Path, content: str) -> None:
+    """Whatever stands in ``modules.json``, the error names the file."""
+    (tmp_path / "modules.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"modules\.json"):
+        open_checkpoint(str(tmp_path))
 
 
 @pytest.mark.parametrize(
