@@ -57,7 +57,7 @@ class RetryPolicy:
 
 
 class GaveUpError(ClusterError):
-    """The cluster stayed away for too long.
+    """The cluster stayed away for too long, or refused a whole request.
 
     Attributes:
         refused: Documents that it had refused for good before.
@@ -98,7 +98,7 @@ class BulkWriter:
             The refused ones.
 
         Raises:
-            GaveUpError: The cluster stayed away, or busy, for longer than the policy allows.
+            GaveUpError: The cluster stayed away, or busy, for longer than the policy allows, or refused a request.
             TargetError: The index is gone.
         """
         policy = self._policy
@@ -124,6 +124,8 @@ class BulkWriter:
                 failures,
                 len(pending),
             ) from error
+        except ClusterError as error:
+            raise GaveUpError(str(error), failures, len(pending)) from error
         return failures
 
     def _send(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from opensearch_splade.errors import TargetError
+from opensearch_splade.errors import ClusterError, TargetError
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, SparseMeta
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -67,8 +67,16 @@ def prepare_index(
         replicas=options.replicas,
         capabilities=capabilities,
     )
-    with asking(index):
-        client.indices.create(index=index, body=body)
+    try:
+        with asking(index):
+            client.indices.create(index=index, body=body)
+    except ClusterError:
+        with asking(index):
+            made_meanwhile = client.indices.exists(index=index)
+        if not made_meanwhile:
+            raise
+        check_index(index, IndexMeta.read(client, index), wanted)  # by another run
+        return False
     return True
 
 

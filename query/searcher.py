@@ -158,8 +158,8 @@ class Searcher:
     ) -> Json:
         """The search as one body, for who sends it otherwise. Nothing is sent; arguments and errors are ``search``'s.
 
-        ``search`` itself takes two requests for a hybrid, which is faster (see ``ranking_only``), and cuts its pages: sent
-        as it is, a page of a hybrid that begins beyond the last hit is refused by the server (HTTP 400).
+        ``search`` itself takes two requests for a hybrid, which is faster (see ``ranking_only``), and cuts its pages:
+        sent as it is, a page of a hybrid that begins beyond the last hit is refused by the server (HTTP 400).
         """
         return self._plan(text, mode, size, start, filter, weights, explain)[2]
 
