@@ -47,9 +47,9 @@ class Device:
     def token_budget(self) -> int:
         """Tokens per batch, padding included, that keep the device busy and its caches warm.
 
-        1,024 on CPU: a tile of scores stays in the cache. GPUs want more; not measured yet.
+        512 on CPU: a tile of scores stays in the cache of its core. GPUs want more; not measured yet.
         """
-        return 1024 if self.kind == "cpu" else 16_384
+        return 512 if self.kind == "cpu" else 16_384
 
     @property
     def parallel_batches(self) -> int:

@@ -170,10 +170,8 @@ class DenseEncoder:
 
 def _nonzero(weights: npt.NDArray[np.float32]) -> list[_Row]:
     """The positive entries of each row of a dense ``(batch, vocabulary)`` array."""
-    rows, columns = np.nonzero(weights)
-    ends = np.cumsum(np.bincount(rows, minlength=len(weights)))[:-1]
-    ids = columns.astype(np.int32)
-    return list(zip(np.split(ids, ends), np.split(weights[rows, columns], ends), strict=True))
+    found = [np.flatnonzero(row > 0) for row in weights]  # much faster than `nonzero` of two dimensions
+    return [(ids.astype(np.int32), row[ids]) for ids, row in zip(found, weights, strict=True)]
 
 
 def _stack(rows: Sequence[_Row]) -> SparseVectors:
