@@ -141,6 +141,8 @@ def _fuse(path: Path, config: Any) -> onnx.ModelProto:
 
     options = FusionOptions("bert")
     options.use_multi_head_attention = True  # keeps the three projections apart, so that int8 can take them
+    options.enable_skip_layer_norm = False  # the fused operator is several times slower than addition and normalisation
+    options.enable_bias_skip_layer_norm = False
     options.enable_embed_layer_norm = False  # keeps the embedding table an initializer that the head can share
     optimized = optimize_model(
         str(path),
