@@ -13,7 +13,7 @@ from rich.markup import escape
 from opensearch_splade.cli import options
 from opensearch_splade.errors import OspladeError
 from opensearch_splade.ingest.sources import read_source
-from opensearch_splade.onnx_models.bundle import Precision
+from opensearch_splade.onnx_models.bundle import HeadForm, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Kind
 from opensearch_splade.types import Document
 
@@ -23,6 +23,13 @@ from opensearch_splade.types import Document
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--kind", type=click.Choice(["auto", *get_args(Kind)]), default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(get_args(Precision)), default="fp32", show_default=True)
+@click.option(
+    "--head",
+    type=click.Choice(["auto", *get_args(HeadForm)]),
+    default="auto",
+    show_default=True,
+    help="screened: fp32 on CPUs, where an int8 bound spares most of the products; tiled: GPUs.",
+)
 @click.option(
     "--max-length", type=click.IntRange(8), metavar="N", help="Tokens. [default: the checkpoint's, 512 at most]"
 )

@@ -28,6 +28,8 @@ QUERY_WEIGHTS = "query_weights.json"
 _SHIPPED = Path(str(files("opensearch_splade.onnx_models"))) / "bundles"
 
 Precision = Literal["fp32", "fp16", "int8"]
+HeadForm = Literal["tiled", "screened"]
+"""How a sparse graph finds the maximum over the sequence; both give the same weights (``tiles``, ``screening``)."""
 QuerySide = Literal["checkpoint", "idf"]
 
 
@@ -61,6 +63,8 @@ class Manifest(_Record):
     """The content of ``bundle.json``.
 
     Attributes:
+        head: Form of a sparse graph's head.
+        tile: Columns of the vocabulary that it takes at a time.
         dimension: Width of the output: vocabulary size (sparse) or embedding size (dense).
         activation_stated: Whether the checkpoint (or who exported it) said so; else it is the SPLADE papers'.
         max_length: Tokens a text is truncated to, special tokens included.
@@ -72,7 +76,7 @@ class Manifest(_Record):
         files: sha256 of every other file, by name.
     """
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
     kind: Kind
     precision: Precision
@@ -80,6 +84,9 @@ class Manifest(_Record):
     activation: Activation | None
     activation_stated: bool
     normalize: bool
+    head: HeadForm | None
+    tile: int | None
+    opset: int
     dimension: Annotated[int, Field(gt=0)]
     max_length: Annotated[int, Field(gt=2)]
     special_tokens: list[str]

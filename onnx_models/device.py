@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from opensearch_splade.errors import DeviceError, MissingExtraError
+from opensearch_splade.onnx_models.plan import Plan, default_plan, usable_cores
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 
@@ -44,26 +44,17 @@ class Device:
         return cls("cuda" if kind == "cuda" else "tensorrt", index=int(number or 0))
 
     @property
-    def token_budget(self) -> int:
-        """Tokens per batch, padding included, that keep the device busy and its caches warm.
-
-        512 on CPU: a tile of scores stays in the cache of its core. GPUs want more; not measured yet.
-        """
-        return 512 if self.kind == "cpu" else 16_384
+    def cores(self) -> int:
+        """CPU cores to use."""
+        return self.threads or usable_cores()
 
     @property
-    def parallel_batches(self) -> int:
-        """Batches that run at once.
+    def default_plan(self) -> Plan:
+        """Batches and threads where nothing was tuned."""
+        return default_plan(self.kind, self.cores)
 
-        On CPU one per core, each on one thread: cores that share an operator wait for each other after every one of
-        them, which costs 20 % on an idle machine and half of the speed on a busy one.
-        """
-        if self.kind != "cpu":
-            return 1
-        return self.threads or _usable_cores()
-
-    def session(self, model: bytes) -> Any:
-        """An ``onnxruntime.InferenceSession`` for this device.
+    def session(self, model: Path, threads: int) -> Any:
+        """An ``onnxruntime.InferenceSession`` for this device, with so many threads for one batch.
 
         Raises:
             MissingExtraError: ONNX Runtime is not installed.
@@ -77,13 +68,15 @@ class Device:
                 "pip install 'opensearch-splade[gpu]'."
             )
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        options.intra_op_num_threads = threads
         options.log_severity_level = 3
         if _saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
         # The fused operator is several times slower on CPU than addition and normalisation apart.
         slower = ["SkipLayerNormFusion"] if self.kind == "cpu" else []
-        session = onnxruntime.InferenceSession(model, options, providers=self._providers(), disabled_optimizers=slower)
+        session = onnxruntime.InferenceSession(
+            str(model), options, providers=self._providers(), disabled_optimizers=slower
+        )
         if session.get_providers()[0] != _PROVIDERS[self.kind]:
             raise DeviceError(
                 f"ONNX Runtime has {self.kind} built in but could not start it (driver, CUDA or cuDNN libraries?); it "
@@ -122,9 +115,3 @@ def _saturates() -> bool:
         return False
     info = Path("/proc/cpuinfo")
     return not info.exists() or "vnni" not in info.read_text(encoding="utf-8", errors="replace")
-
-
-def _usable_cores() -> int:
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,13 +13,15 @@ import numpy.typing as npt
 from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.plan import load_plan
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
 from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
+from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack, to_rows
+from opensearch_splade.onnx_models.stream import in_order, tokenised
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.types import Features, SparseVectors
-
-_Row = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 
 
 class SparseEncoder:
@@ -28,6 +30,7 @@ class SparseEncoder:
     Args:
         bundle: A siamese or inference-free bundle.
         device: Where the graph runs.
+        max_ratio: Drops features below this share of their document's strongest, on the device.
         query_weights: Feature to weight; replaces the bundle's own query side, for example by a table counted over the
             very corpus that is searched.
 
@@ -40,7 +43,14 @@ class SparseEncoder:
         ['paris']
     """
 
-    def __init__(self, bundle: Bundle, device: Device, query_weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: Device,
+        query_weights: Mapping[str, float] | None = None,
+        *,
+        max_ratio: float = 0.0,
+    ) -> None:
         manifest = bundle.manifest
         if manifest.kind == "dense":
             raise BundleError(f"{manifest.name} is a dense bundle; give it as the dense bundle (--dense-bundle).")
@@ -50,6 +60,8 @@ class SparseEncoder:
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
             query_weights = read_table(bundle.query_weights)
+        self._max_ratio = np.array([max_ratio], np.float32)
+        self._top_k = np.array([DEFAULT_TOP_K], np.int64)
         self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary)
 
     @classmethod
@@ -76,17 +88,30 @@ class SparseEncoder:
         """Whether queries run the model or look weights up."""
         return "siamese" if self._table is None else "inference-free"
 
-    def encode_documents(self, texts: Sequence[str]) -> SparseVectors:
-        """One row per text, in the order given."""
-        return self.encode_tokens(self.tokenizer.encode(texts))
+    def stream(self, texts: Iterable[str]) -> Iterator[SparseRow]:
+        """Token ids (ascending) and weights of each text, in order, in bounded memory whatever their number."""
+        return self.stream_tokens(tokenised(texts, self.tokenizer.encode))
 
-    def encode_tokens(self, token_ids: Sequence[Sequence[int]]) -> SparseVectors:
+    def stream_tokens(self, token_ids: Iterable[Sequence[int]]) -> Iterator[SparseRow]:
+        """The same for lists of token ids, special tokens included."""
+        return (row or EMPTY for row in in_order(token_ids, self._encode, self._session))
+
+    def encode_documents(self, texts: Iterable[str]) -> SparseVectors:
+        """One row per text, in the order given."""
+        return stack(self.stream(texts))
+
+    def encode_tokens(self, token_ids: Iterable[Sequence[int]]) -> SparseVectors:
         """One row per list of token ids, special tokens included, in the order given."""
-        rows: list[_Row] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(token_ids)
-        for places, weights in self._session.run(token_ids):
-            for place, row in zip(places, _nonzero(weights), strict=True):
-                rows[place] = row
-        return _stack(rows)
+        return stack(self.stream_tokens(token_ids))
+
+    def _encode(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
+        options: dict[str, npt.NDArray[Any]] = {MAX_RATIO: self._max_ratio, TOP_K: self._top_k}
+        token_ids, weights, count = self._session.run(batch, OUTPUTS, options)
+        if count.max() > token_ids.shape[1]:
+            # Denser than documents usually are. Nothing is cut off: more is asked for, now and from now on.
+            self._top_k = np.array([max(count.max(), self._top_k[0])], np.int64)
+            return self._encode(batch)
+        return to_rows(token_ids, weights, count)
 
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
@@ -95,8 +120,8 @@ class SparseEncoder:
         ids = self.vocabulary.ids
         found = [self._table.weigh(tokens) for tokens in self.tokenizer.encode(texts, special=False)]
         rows = [sorted((ids[feature], weight) for feature, weight in features.items()) for features in found]
-        return _stack(
-            [(np.array([i for i, _ in row], np.int32), np.array([w for _, w in row], np.float32)) for row in rows]
+        return stack(
+            (np.array([i for i, _ in row], np.int32), np.array([w for _, w in row], np.float32)) for row in rows
         )
 
     def encode_query(self, text: str) -> Features:
@@ -114,7 +139,7 @@ class SparseEncoder:
 
     @cached_property
     def _session(self) -> Session:
-        return Session(self.bundle.model, self.device)
+        return _session(self.bundle, self.device)
 
 
 class DenseEncoder:
@@ -154,8 +179,10 @@ class DenseEncoder:
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Shape ``(texts, dimension)``, in the order given; zeros for a text without any token."""
         out = np.zeros((len(texts), self.dimension), np.float32)
-        for places, vectors in self._session.run(self.tokenizer.encode(texts)):
-            out[places] = vectors
+        token_ids = tokenised(texts, self.tokenizer.encode)
+        for place, vector in enumerate(self._session.run_all(token_ids, "embedding")):
+            if vector is not None:
+                out[place] = vector
         return out
 
     def embed_query(self, text: str) -> list[float]:
@@ -165,18 +192,8 @@ class DenseEncoder:
 
     @cached_property
     def _session(self) -> Session:
-        return Session(self.bundle.model, self.device)
+        return _session(self.bundle, self.device)
 
 
-def _nonzero(weights: npt.NDArray[np.float32]) -> list[_Row]:
-    """The positive entries of each row of a dense ``(batch, vocabulary)`` array."""
-    found = [np.flatnonzero(row > 0) for row in weights]  # much faster than `nonzero` of two dimensions
-    return [(ids.astype(np.int32), row[ids]) for ids, row in zip(found, weights, strict=True)]
-
-
-def _stack(rows: Sequence[_Row]) -> SparseVectors:
-    indptr = np.zeros(len(rows) + 1, np.int64)
-    np.cumsum([len(ids) for ids, _ in rows], out=indptr[1:])
-    if not rows:
-        return SparseVectors(indptr, np.empty(0, np.int32), np.empty(0, np.float32))
-    return SparseVectors(indptr, np.concatenate([ids for ids, _ in rows]), np.concatenate([w for _, w in rows]))
+def _session(bundle: Bundle, device: Device) -> Session:
+    return Session(bundle.model, device, load_plan(bundle.manifest.fingerprint, device.kind, device.cores))

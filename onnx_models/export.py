@@ -19,6 +19,7 @@ from opensearch_splade.onnx_models.bundle import (
     QUERY_WEIGHTS,
     TOKENIZER,
     Bundle,
+    HeadForm,
     Manifest,
     Origin,
     Parity,
@@ -29,17 +30,22 @@ from opensearch_splade.onnx_models.bundle import (
 )
 from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint, Kind, open_checkpoint
 from opensearch_splade.onnx_models.device import Device
-from opensearch_splade.onnx_models.graph import dense_graph, sparse_graph
+from opensearch_splade.onnx_models.graph import OPSET, dense_graph, sparse_graph
 from opensearch_splade.onnx_models.parity import compare, parity_texts, reference_dense, reference_sparse
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies, read_checkpoint_table, write_table
 from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.tiles import TILE
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import onnx
 
 DEFAULT_MAX_LENGTH = 512
+SCREENED_SHARE = 0.05
+"""Share of the vocabulary that may be active for the screened head to pay: there are about three candidates for each
+active feature, in a batch of several documents, and a candidate costs as much as four features of the int8 bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,7 @@ class ExportOptions:
         kind: ``auto`` takes what the checkpoint says of itself.
         precision: ``fp32``, ``fp16`` (for GPUs) or ``int8`` (for CPUs).
         max_length: Tokens a text is truncated to; ``None`` takes the checkpoint's limit, 512 at most.
+        head: ``auto`` takes ``screened`` for fp32 checkpoints of which few features are active, else ``tiled``.
         activation: For checkpoints that do not state theirs; refused where it contradicts what they state.
         name: Name of the bundle; the checkpoint's last part by default.
         origin: Where the weights come from, where the checkpoint's name does not say it.
@@ -59,6 +66,7 @@ class ExportOptions:
 
     kind: Kind | Literal["auto"] = "auto"
     precision: Precision = "fp32"
+    head: HeadForm | Literal["auto"] = "auto"
     max_length: int | None = None
     activation: Activation | None = None
     name: str | None = None
@@ -122,23 +130,36 @@ class _Draft:
         token_ids = self.tokenizer.encode(parity_texts())
         table: Mapping[str, float] | None = None
         activation: Activation | None = None
+        form: HeadForm | None = None
         if self.kind == "dense":
             graph, dimension = dense_graph(self.checkpoint, self.options.precision)
             expected = reference_dense(self.checkpoint, token_ids)
         else:
             activation = _activation(self.checkpoint, self.options.activation)
-            graph, vocabulary = sparse_graph(self.checkpoint, activation, self.options.precision, self.tokenizer)
-            dimension = len(vocabulary)
-            expected = reference_sparse(self.checkpoint, activation, token_ids, vocabulary.dropped_ids)
+            expected = reference_sparse(self.checkpoint, activation, token_ids)
+            dimension = expected.shape[1]
+            vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
+            expected[:, vocabulary.dropped_ids] = 0
+            form = self._head_form(expected)
+            graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form)
             table = self._query_weights(vocabulary, idf_texts)
         self._save(graph)
         found = np.zeros_like(expected)
-        for places, rows in Session(self.folder / MODEL, Device()).run(token_ids):
-            found[places] = rows
+        output = "embedding" if self.kind == "dense" else "weights"
+        for place, row in enumerate(Session(self.folder / MODEL, Device()).run_all(token_ids, output)):
+            if row is not None:
+                found[place] = row
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)
         if table is not None:
             write_table(self.folder / QUERY_WEIGHTS, table)
-        self._describe(dimension, activation, parity, query_weights=self._query_side(table, idf_texts))
+        self._describe(dimension, activation, form, parity, query_weights=self._query_side(table, idf_texts))
+
+    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm:
+        """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway."""
+        if self.options.head != "auto":
+            return self.options.head
+        pays = float((expected > 0).mean()) <= SCREENED_SHARE
+        return "screened" if pays and self.options.precision == "fp32" and self.checkpoint.pooling == "max" else "tiled"
 
     def _query_weights(self, vocabulary: Vocabulary, idf_texts: Iterable[str] | None) -> Mapping[str, float] | None:
         if self.kind != "inference-free":
@@ -166,7 +187,12 @@ class _Draft:
             raise CheckpointError(f"{self.checkpoint.name} does not fit one ONNX file of 2 GiB: {error}.") from error
 
     def _describe(
-        self, dimension: int, activation: Activation | None, parity: Parity, query_weights: QuerySide | None
+        self,
+        dimension: int,
+        activation: Activation | None,
+        form: HeadForm | None,
+        parity: Parity,
+        query_weights: QuerySide | None,
     ) -> None:
         names = [MODEL, TOKENIZER] + ([QUERY_WEIGHTS] if (self.folder / QUERY_WEIGHTS).exists() else [])
         checkpoint, options = self.checkpoint, self.options
@@ -178,6 +204,9 @@ class _Draft:
             activation=activation,
             activation_stated=self.kind == "dense" or bool(checkpoint.activation or options.activation),
             normalize=checkpoint.normalize,
+            head=form,
+            tile=TILE if form else None,
+            opset=OPSET,
             dimension=dimension,
             max_length=self.max_length,
             special_tokens=sorted(self.tokenizer.special),

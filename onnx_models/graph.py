@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from opensearch_splade.errors import CheckpointError, MissingExtraError
-from opensearch_splade.onnx_models.bundle import Precision
+from opensearch_splade.onnx_models.bundle import HeadForm, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint
 from opensearch_splade.onnx_models.device import load_onnxruntime
 from opensearch_splade.onnx_models.head import Head, append_head
 from opensearch_splade.onnx_models.nodes import NodeWriter
 from opensearch_splade.onnx_models.precision import add_domain, to_fp16, to_int8
-from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -38,9 +37,9 @@ _FUSED = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta"
 
 
 def sparse_graph(
-    checkpoint: Checkpoint, activation: Activation, precision: Precision, tokenizer: Tokenizer
-) -> tuple[onnx.ModelProto, Vocabulary]:
-    """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``, and the vocabulary."""
+    checkpoint: Checkpoint, activation: Activation, precision: Precision, vocabulary: Vocabulary, form: HeadForm
+) -> onnx.ModelProto:
+    """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``, and the sparse outputs."""
     with _quiet():
         model = load_masked_lm(checkpoint)
         decoder = model.get_output_embeddings()
@@ -52,10 +51,9 @@ def sparse_graph(
         graph = _export_body(model, task="fill-mask")
     if precision == "int8":
         to_int8(graph)
-    vocabulary = Vocabulary(tokenizer.vocabulary, len(weight), tokenizer.special)
     head = Head(weight, bias, checkpoint.pooling, activation, vocabulary.dropped_ids)
-    append_head(graph, head, int8=precision == "int8")
-    return (to_fp16(graph) if precision == "fp16" else graph), vocabulary
+    append_head(graph, head, int8=precision == "int8", form=form)
+    return to_fp16(graph) if precision == "fp16" else graph
 
 
 def dense_graph(checkpoint: Checkpoint, precision: Precision) -> tuple[onnx.ModelProto, int]:
@@ -67,7 +65,8 @@ def dense_graph(checkpoint: Checkpoint, precision: Precision) -> tuple[onnx.Mode
         to_int8(graph)
     dimension = int(model.config.hidden_size)
     write = NodeWriter(graph.graph, "pool")
-    pooled = _mean(write) if checkpoint.pooling == "mean" else _first(write)
+    states = write.take_output()
+    pooled = _mean(write, states) if checkpoint.pooling == "mean" else _first(write, states)
     if checkpoint.normalize:
         pooled = write.node("LpNormalization", pooled, axis=-1, p=2)
     write.output(pooled, "embedding", dimension)
@@ -167,16 +166,15 @@ def _drop_token_types(model: onnx.ModelProto) -> None:
             return
 
 
-def _mean(write: NodeWriter) -> str:
-    states = write.graph.output[0].name
+def _mean(write: NodeWriter, states: str) -> str:
     axes = write.constant(np.array([1]))
     mask = write.node("Cast", write.node("Unsqueeze", "attention_mask", write.constant(np.array([2]))), to=1)
     total = write.node("ReduceSum", write.node("Mul", states, mask), axes, keepdims=0)
     return write.node("Div", total, write.node("ReduceSum", mask, axes, keepdims=0))
 
 
-def _first(write: NodeWriter) -> str:
-    return write.node("Gather", write.graph.output[0].name, write.constant(np.array(0)), axis=1)
+def _first(write: NodeWriter, states: str) -> str:
+    return write.node("Gather", states, write.constant(np.array(0)), axis=1)
 
 
 @contextmanager

@@ -32,6 +32,14 @@ class NodeWriter:
         self.graph.node.append(helper.make_node(op, list(inputs), [name], name, domain=domain, **attributes))
         return name
 
+    def two_outputs(self, op: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
+        """Appends a node with two outputs and gives their names."""
+        from onnx import helper
+
+        names = self._name(op), self._name(op)
+        self.graph.node.append(helper.make_node(op, list(inputs), list(names), names[0], **attributes))
+        return names
+
     def constant(self, value: npt.NDArray[Any] | np.generic) -> str:
         """Appends an initializer and gives its name."""
         from onnx import numpy_helper
@@ -55,13 +63,28 @@ class NodeWriter:
         rows = self.node("Slice", weight, start, stop, self.constant(np.array([0])))
         return self.node("Transpose", rows, perm=[1, 0])
 
-    def output(self, name: str, public: str, width: int) -> None:
-        """Makes ``name`` the graph's only output, called ``public``, float32 ``(batch, width)``."""
+    def optional_input(self, name: str, default: npt.NDArray[Any]) -> str:
+        """Adds an input of the graph that has a value where the caller gives none."""
+        from onnx import helper, numpy_helper
+
+        self.graph.initializer.append(numpy_helper.from_array(default, name))
+        kind = helper.np_dtype_to_tensor_dtype(default.dtype)
+        self.graph.input.append(helper.make_tensor_value_info(name, kind, default.shape))
+        return name
+
+    def take_output(self) -> str:
+        """The name of the graph's only output, which it then no longer is."""
+        (output,) = self.graph.output
+        del self.graph.output[:]
+        return str(output.name)
+
+    def output(self, name: str, public: str, *width: int | str, integers: bool = False) -> None:
+        """Makes ``name`` an output of the graph called ``public``: float32 or int32, ``(batch, *width)``."""
         from onnx import TensorProto, helper
 
+        kind = TensorProto.INT32 if integers else TensorProto.FLOAT
         self.graph.node.append(helper.make_node("Identity", [name], [public], public))
-        del self.graph.output[:]
-        self.graph.output.append(helper.make_tensor_value_info(public, TensorProto.FLOAT, ["batch", width]))
+        self.graph.output.append(helper.make_tensor_value_info(public, kind, ["batch", *width]))
 
     def _name(self, what: str) -> str:
         self._count += 1

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import ParityError
-from opensearch_splade.onnx_models.batches import pad, token_budget_batches
+from opensearch_splade.onnx_models.batches import pad
 from opensearch_splade.onnx_models.bundle import Parity, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint
 from opensearch_splade.onnx_models.graph import load_encoder, load_masked_lm
@@ -37,7 +37,7 @@ def parity_texts() -> list[str]:
 
 
 def reference_sparse(
-    checkpoint: Checkpoint, activation: Activation, token_ids: Sequence[Sequence[int]], dropped_ids: Sequence[int]
+    checkpoint: Checkpoint, activation: Activation, token_ids: Sequence[Sequence[int]]
 ) -> npt.NDArray[np.float32]:
     """SPLADE by the book, in torch: activation on all logits, mask, then pooling. Shape ``(texts, vocabulary)``."""
     import torch
@@ -49,9 +49,7 @@ def reference_sparse(
         weights = weights * mask.unsqueeze(-1)
         return weights.amax(dim=1) if checkpoint.pooling == "max" else weights.sum(dim=1)
 
-    found = _run(load_masked_lm(checkpoint), token_ids, pool)
-    found[:, list(dropped_ids)] = 0
-    return found
+    return _run(load_masked_lm(checkpoint), token_ids, pool)
 
 
 def reference_dense(checkpoint: Checkpoint, token_ids: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
@@ -95,11 +93,10 @@ def compare(
 def _run(model: Any, token_ids: Sequence[Sequence[int]], pool: Any) -> npt.NDArray[np.float32]:
     import torch
 
-    rows: dict[int, npt.NDArray[np.float32]] = {}
+    rows: list[Any] = []
     with torch.no_grad():
-        for places in token_budget_batches([len(tokens) for tokens in token_ids], 1024):
-            ids, mask = (torch.from_numpy(array) for array in pad([token_ids[place] for place in places]))
-            pooled = pool(model(input_ids=ids, attention_mask=mask), mask).numpy()
-            rows.update(zip(places, pooled, strict=True))
-    empty = np.zeros_like(next(iter(rows.values())))  # of a text without any token
-    return np.stack([rows.get(place, empty) for place in range(len(token_ids))])
+        for tokens in token_ids:  # one by one: the reference knows no padding
+            ids, mask = (torch.from_numpy(array) for array in pad([tokens])) if tokens else (None, None)
+            rows.append(None if ids is None else pool(model(input_ids=ids, attention_mask=mask), mask).numpy()[0])
+    empty = np.zeros_like(next(row for row in rows if row is not None))  # of a text without any token
+    return np.stack([empty if row is None else row for row in rows])

@@ -1,17 +1,32 @@
-"""Session: a bundle's graph on a device, fed with token ids in batches."""
+"""Session: a bundle's graph on a device, fed with token ids, a batch at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.errors import BundleError, OspladeError
-from opensearch_splade.onnx_models.batches import pad, token_budget_batches
+from opensearch_splade.errors import BundleError, DeviceError, OspladeError
+from opensearch_splade.onnx_models.batches import Tokens, pad
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.plan import Plan
+from opensearch_splade.onnx_models.stream import in_order
+
+Arrays = tuple[npt.NDArray[Any], ...]
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "failed to allocate memory",
+    "bad_alloc",
+    "bad allocation",
+    "cuda_error_out_of_memory",
+)
+
+Options = Mapping[str, npt.NDArray[Any]]
+_NONE: Options = MappingProxyType({})
 
 
 class Session:
@@ -20,28 +35,78 @@ class Session:
     Args:
         model: ``model.onnx``.
         device: Where it runs.
+        plan: Batches and threads; the device's own by default.
 
     Raises:
         BundleError: ONNX Runtime cannot read the graph.
     """
 
-    def __init__(self, model: Path, device: Device) -> None:
+    def __init__(self, model: Path, device: Device, plan: Plan | None = None) -> None:
+        self.device = device
+        self.plan = plan or device.default_plan
+        self.token_budget = self.plan.token_budget
         try:
-            self._session = device.session(model.read_bytes())
+            self._session = device.session(model, self.plan.threads)
         except OspladeError:
             raise
         except Exception as error:  # onnxruntime raises a dozen types with no base of their own
             raise BundleError(f"{model} cannot be run: {error}.") from error
-        self._budget = device.token_budget
-        self._workers = ThreadPoolExecutor(device.parallel_batches, thread_name_prefix="encoder")
 
-    def run(self, token_ids: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], npt.NDArray[np.float32]]]:
-        """Batch by batch: places in ``token_ids`` and the graph's output rows; texts without tokens have none."""
-        batches = token_budget_batches([len(tokens) for tokens in token_ids], self._budget)
-        outputs = self._workers.map(self._run_one, ([token_ids[place] for place in places] for places in batches))
-        yield from zip(batches, outputs, strict=True)
+    def run(self, token_ids: Sequence[Tokens], outputs: Sequence[str], options: Options = _NONE) -> Arrays:
+        """The named outputs of one batch, each with one row per text.
 
-    def _run_one(self, token_ids: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
-        ids, mask = pad(token_ids)
-        output: npt.NDArray[np.float32] = self._session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
-        return output
+        Where the device's memory does not suffice, the batch is halved, and so is the budget of later ones.
+
+        Args:
+            token_ids: Texts, each of at least one token.
+            outputs: Names of the graph's outputs.
+            options: Values of the graph's optional inputs.
+
+        Raises:
+            DeviceError: A single text does not fit into the device's memory.
+        """
+        ids, mask = pad(token_ids, self.plan.multiple)
+        try:
+            found: list[npt.NDArray[Any]] = self._session.run(
+                list(outputs), {"input_ids": ids, "attention_mask": mask, **options}
+            )
+        except Exception as error:  # onnxruntime's types have no base of their own
+            if not _is_out_of_memory(error):
+                raise
+            return self._run_halves(token_ids, outputs, options, error)
+        return tuple(found)
+
+    def run_all(self, token_ids: Iterable[Tokens], output: str) -> Iterator[npt.NDArray[np.float32] | None]:
+        """One row of one output per text, in order; ``None`` for a text without any token."""
+        return in_order(token_ids, lambda batch: self.run(batch, [output])[0], self)
+
+    def _run_halves(
+        self,
+        token_ids: Sequence[Tokens],
+        outputs: Sequence[str],
+        options: Options,
+        error: Exception,
+    ) -> Arrays:
+        if len(token_ids) == 1:
+            raise DeviceError(
+                f"A text of {len(token_ids[0]):,} tokens does not fit into the memory of {self.device.kind}. "
+                "Export the checkpoint with a smaller --max-length, or choose another --device."
+            ) from error
+        middle = len(token_ids) // 2
+        longest = max(map(len, token_ids))
+        self.token_budget = max(1, min(self.token_budget, middle * longest))
+        parts = [self.run(part, outputs, options) for part in (token_ids[:middle], token_ids[middle:])]
+        return tuple(_join(*rows) for rows in zip(*parts, strict=True))
+
+
+def _join(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """One below the other; sparse outputs may differ in width, and what lies beyond a row's count is not read."""
+    if first.ndim == 1:
+        return np.concatenate([first, second])
+    width = max(first.shape[1], second.shape[1])
+    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (first, second)])
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _OUT_OF_MEMORY)

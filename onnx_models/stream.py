@@ -1,0 +1,94 @@
+"""Stream: texts of any number through batches of like length, several at once, results in the order of the texts.
+
+Memory is bounded whatever the number of texts: a window of texts waits for batches, and a result waits only for those
+that came before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
+from typing import Protocol, TypeVar
+
+from opensearch_splade.onnx_models.batches import SlidingWindow, Tokens
+from opensearch_splade.onnx_models.plan import Plan
+
+Row = TypeVar("Row")
+
+WINDOW_BATCHES = 24
+"""Batches that the waiting texts amount to: the more, the less is padding."""
+CHUNK = 128
+"""Texts tokenised at once."""
+AHEAD = 3
+"""Chunks tokenised or being tokenised before they are needed."""
+
+
+class Budget(Protocol):
+    """What ``in_order`` needs to know of a session."""
+
+    plan: Plan
+    token_budget: int
+
+
+def in_order(
+    token_ids: Iterable[Tokens], run: Callable[[list[Tokens]], Iterable[Row]], session: Budget
+) -> Iterator[Row | None]:
+    """One result per text, in order; ``None`` for a text without any token.
+
+    Args:
+        token_ids: Read as batches leave, a window ahead.
+        run: One batch to one result per text. Called from several threads.
+        session: Whose plan and budget hold. The budget may shrink on the way.
+    """
+    waiting, source = SlidingWindow(), enumerate(token_ids)
+    running: dict[Future[list[Row]], list[int]] = {}
+    finished: dict[int, Row | None] = {}
+    exhausted, given = False, 0
+    with ThreadPoolExecutor(session.plan.batches, thread_name_prefix="encoder") as workers:
+        try:
+            while True:
+                while not exhausted and waiting.tokens < WINDOW_BATCHES * session.token_budget:
+                    place, tokens = next(source, (-1, ()))
+                    exhausted = place < 0
+                    if tokens:
+                        waiting.add(place, tokens)
+                    elif not exhausted:
+                        finished[place] = None
+                # One batch more than run at once, so that no worker waits for this thread.
+                while waiting and len(running) <= session.plan.batches:
+                    places, batch = waiting.take(session.token_budget)
+                    running[workers.submit(_collect, run, batch)] = places
+                if running:
+                    for done in wait(running, return_when=FIRST_COMPLETED).done:
+                        finished.update(zip(running.pop(done), done.result(), strict=True))
+                while given in finished:
+                    yield finished.pop(given)
+                    given += 1
+                if exhausted and not waiting and not running:
+                    return
+        finally:
+            for batch_result in running:
+                batch_result.cancel()
+
+
+def _collect(run: Callable[[list[Tokens]], Iterable[Row]], batch: list[Tokens]) -> list[Row]:
+    return list(run(batch))
+
+
+def tokenised(texts: Iterable[str], tokenise: Callable[[Sequence[str]], list[list[int]]]) -> Iterator[list[int]]:
+    """Token ids of each text, made ahead of need while batches run."""
+    source = iter(texts)
+    ahead: deque[Future[list[list[int]]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="tokenizer") as worker:
+        try:
+            while chunk := list(islice(source, CHUNK)):
+                ahead.append(worker.submit(tokenise, chunk))
+                if len(ahead) > AHEAD:
+                    yield from ahead.popleft().result()
+            while ahead:
+                yield from ahead.popleft().result()
+        finally:
+            for chunk_result in ahead:
+                chunk_result.cancel()
