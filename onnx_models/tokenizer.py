@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opensearch_splade.errors import BundleError
+from opensearch_splade.onnx_models.word_cache import WordCache, splits_at_spaces
 
 
 class Tokenizer:
@@ -28,6 +29,9 @@ class Tokenizer:
             raise BundleError(f"{path} cannot be read as a tokenizer: {error}.") from error
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
+        self._max_length = max_length
+        self._words = WordCache(self._tokenizer) if splits_at_spaces(self._tokenizer) else None
+        self._before, self._after = self._ends() if self._words else ([], [])
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -44,11 +48,27 @@ class Tokenizer:
     def encode(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         """Token ids of each text, truncated; ``special`` adds what the model expects around them."""
         try:
-            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+            return self._encode(texts, special=special)
         except (TypeError, UnicodeEncodeError):
             # A lone surrogate is no character; the tokenizer refuses the whole batch for one of them.
-            encodings = self._tokenizer.encode_batch_fast(list(map(well_formed, texts)), add_special_tokens=special)
-        return [encoding.ids for encoding in encodings]
+            return self._encode(list(map(well_formed, texts)), special=special)
+
+    def _encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        if self._words is None:
+            encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+            return [encoding.ids for encoding in encodings]
+        if not special:
+            return self._words.encode(texts, self._max_length)
+        before, after = self._before, self._after
+        room = self._max_length - len(before) - len(after)
+        return [before + tokens + after for tokens in self._words.encode(texts, room)]
+
+    def _ends(self) -> tuple[list[int], list[int]]:
+        """The ids that ``special`` adds before and after a text, seen at one word."""
+        (plain,) = self._tokenizer.encode("a", add_special_tokens=False).ids
+        whole: list[int] = self._tokenizer.encode("a").ids
+        at = whole.index(plain)
+        return whole[:at], whole[at + 1 :]
 
 
 def well_formed(text: str) -> str:
