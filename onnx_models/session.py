@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -51,6 +52,12 @@ class Session:
             raise
         except Exception as error:  # onnxruntime raises a dozen types with no base of their own
             raise BundleError(f"{model} cannot be run: {error}.") from error
+
+    def replanned(self, plan: Plan) -> Session:
+        """The same loaded graph with other batches; the threads of a batch cannot change."""
+        other = copy(self)
+        other.plan, other.token_budget = plan, plan.token_budget
+        return other
 
     def run(self, token_ids: Sequence[Tokens], outputs: Sequence[str], options: Options = _NONE) -> Arrays:
         """The named outputs of one batch, each with one row per text.
