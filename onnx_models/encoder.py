@@ -13,7 +13,7 @@ import numpy.typing as npt
 from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
-from opensearch_splade.onnx_models.plan import load_plan
+from opensearch_splade.onnx_models.plan import Plan, load_plan
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
@@ -33,6 +33,7 @@ class SparseEncoder:
         max_ratio: Drops features below this share of their document's strongest, on the device.
         query_weights: Feature to weight; replaces the bundle's own query side, for example by a table counted over the
             very corpus that is searched.
+        plan: Batches and threads; what ``osplade tune`` kept by default.
 
     Raises:
         BundleError: The bundle is dense, or its files do not fit together.
@@ -50,6 +51,7 @@ class SparseEncoder:
         query_weights: Mapping[str, float] | None = None,
         *,
         max_ratio: float = 0.0,
+        plan: Plan | None = None,
     ) -> None:
         manifest = bundle.manifest
         if manifest.kind == "dense":
@@ -60,6 +62,7 @@ class SparseEncoder:
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
             query_weights = read_table(bundle.query_weights)
+        self._plan = plan
         self._max_ratio = np.array([max_ratio], np.float32)
         self._top_k = np.array([DEFAULT_TOP_K], np.int64)
         self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary)
@@ -70,13 +73,17 @@ class SparseEncoder:
         bundle: str | Path,
         device: Device | None = None,
         query_weights: Mapping[str, float] | None = None,
+        *,
+        max_ratio: float = 0.0,
+        plan: Plan | None = None,
     ) -> SparseEncoder:
         """Opens a bundle folder or a shipped bundle by name; see the class for the arguments."""
-        return cls(Bundle.open(bundle), device or Device(), query_weights)
+        return cls(Bundle.open(bundle), device or Device(), query_weights, max_ratio=max_ratio, plan=plan)
 
     def with_query_weights(self, query_weights: Mapping[str, float] | None) -> SparseEncoder:
         """The same documents with another query side; ``None`` gives the bundle's own."""
-        return SparseEncoder(self.bundle, self.device, query_weights)
+        ratio = float(self._max_ratio[0])
+        return SparseEncoder(self.bundle, self.device, query_weights, max_ratio=ratio, plan=self._plan)
 
     @property
     def fingerprint(self) -> str:
@@ -139,7 +146,7 @@ class SparseEncoder:
 
     @cached_property
     def _session(self) -> Session:
-        return _session(self.bundle, self.device)
+        return _session(self.bundle, self.device, self._plan)
 
 
 class DenseEncoder:
@@ -195,5 +202,6 @@ class DenseEncoder:
         return _session(self.bundle, self.device)
 
 
-def _session(bundle: Bundle, device: Device) -> Session:
-    return Session(bundle.model, device, load_plan(bundle.manifest.fingerprint, device.kind, device.cores))
+def _session(bundle: Bundle, device: Device, plan: Plan | None = None) -> Session:
+    plan = plan or load_plan(bundle.manifest.fingerprint, device.kind, device.cores)
+    return Session(bundle.model, device, plan)

@@ -88,11 +88,11 @@ def _scores(write: NodeWriter, states: str, head: Head, *, int8: bool, form: Hea
 
 
 def _sums(write: NodeWriter, states: str, head: Head) -> str:
-    name = write.shared(head.weight)
+    columns = write.columns(write.shared(head.weight), spans(len(head.bias)))
     mask = write.node("Cast", write.node("Unsqueeze", "attention_mask", write.constant(np.array([2]))), to=1)
     sums: list[str] = []
-    for start, stop in spans(len(head.bias)):
-        tile = write.node("MatMul", states, write.columns(name, (start, stop)))
+    for (start, stop), column in zip(spans(len(head.bias)), columns, strict=True):
+        tile = write.node("MatMul", states, column)
         weights = _activate(write, write.node("Add", tile, write.constant(head.bias[start:stop])), head.activation)
         masked = write.node("Mul", weights, mask)
         sums.append(write.node("ReduceSum", masked, write.constant(np.array([1])), keepdims=0))
