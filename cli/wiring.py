@@ -82,7 +82,7 @@ def _sparse_sides(cluster: Cluster, meta: IndexMeta, given: str | None, wanted: 
     sides: dict[str, SparseEncoder] = {}
     if encoders and meta.query_weights and wanted != "siamese":
         table = load_query_weights(cluster.client, meta.query_weights)
-        sides["inference-free"] = next(iter(encoders.values())).with_query_weights(table)
+        sides["inference-free"] = next(iter(encoders.values())).with_query_weights(table, meta.query_weights.kind)
     elif "inference-free" in encoders:
         sides["inference-free"] = encoders["inference-free"]
     if "siamese" in encoders:

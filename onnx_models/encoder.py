@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import BundleError
-from opensearch_splade.onnx_models.bundle import Bundle
+from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
-from opensearch_splade.onnx_models.plan import load_plan
+from opensearch_splade.onnx_models.plan import load_plan, query_plan
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
-from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.session import Arrays, Session
 from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
 from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack, to_rows
 from opensearch_splade.onnx_models.stream import in_order, tokenised
@@ -27,12 +27,16 @@ from opensearch_splade.types import Features, SparseVectors
 class SparseEncoder:
     """A sparse bundle at work. The graph is loaded when the first document (or siamese query) comes, not before.
 
+    Documents go through a session that runs several batches at once; a siamese query through a small one of its own, in
+    which all cores share that one text.
+
     Args:
         bundle: A siamese or inference-free bundle.
         device: Where the graph runs.
-        max_ratio: Drops features below this share of their document's strongest, on the device.
         query_weights: Feature to weight; replaces the bundle's own query side, for example by a table counted over the
             very corpus that is searched.
+        table_kind: What kind of table ``query_weights`` is: ``bm25`` also counts how often a token stands in the query.
+        max_ratio: Drops features below this share of their document's strongest, on the device.
 
     Raises:
         BundleError: The bundle is dense, or its files do not fit together.
@@ -49,6 +53,7 @@ class SparseEncoder:
         device: Device,
         query_weights: Mapping[str, float] | None = None,
         *,
+        table_kind: TableKind = "table",
         max_ratio: float = 0.0,
     ) -> None:
         manifest = bundle.manifest
@@ -59,10 +64,10 @@ class SparseEncoder:
         self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
-            query_weights = read_table(bundle.query_weights)
+            query_weights, table_kind = read_table(bundle.query_weights), manifest.query_weights or "checkpoint"
         self._max_ratio = np.array([max_ratio], np.float32)
         self._top_k = np.array([DEFAULT_TOP_K], np.int64)
-        self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary)
+        self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary, table_kind)
 
     @classmethod
     def load(
@@ -70,13 +75,18 @@ class SparseEncoder:
         bundle: str | Path,
         device: Device | None = None,
         query_weights: Mapping[str, float] | None = None,
+        *,
+        table_kind: TableKind = "table",
     ) -> SparseEncoder:
         """Opens a bundle folder or a shipped bundle by name; see the class for the arguments."""
-        return cls(Bundle.open(bundle), device or Device(), query_weights)
+        return cls(Bundle.open(bundle), device or Device(), query_weights, table_kind=table_kind)
 
-    def with_query_weights(self, query_weights: Mapping[str, float] | None) -> SparseEncoder:
+    def with_query_weights(
+        self, query_weights: Mapping[str, float] | None, table_kind: TableKind = "table"
+    ) -> SparseEncoder:
         """The same documents with another query side; ``None`` gives the bundle's own."""
-        return SparseEncoder(self.bundle, self.device, query_weights)
+        max_ratio = float(self._max_ratio[0])
+        return SparseEncoder(self.bundle, self.device, query_weights, table_kind=table_kind, max_ratio=max_ratio)
 
     @property
     def fingerprint(self) -> str:
@@ -105,13 +115,17 @@ class SparseEncoder:
         return stack(self.stream_tokens(token_ids))
 
     def _encode(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
+        return to_rows(*self._strongest(self._session, batch))
+
+    def _strongest(self, session: Session, batch: Sequence[Sequence[int]]) -> Arrays:
+        """Token ids and weights ``(batch, k)``, strongest first, and how many of each row are features."""
         options: dict[str, npt.NDArray[Any]] = {MAX_RATIO: self._max_ratio, TOP_K: self._top_k}
-        token_ids, weights, count = self._session.run(batch, OUTPUTS, options)
+        token_ids, weights, count = session.run(batch, OUTPUTS, options)
         if count.max() > token_ids.shape[1]:
             # Denser than documents usually are. Nothing is cut off: more is asked for, now and from now on.
             self._top_k = np.array([max(count.max(), self._top_k[0])], np.int64)
-            return self._encode(batch)
-        return to_rows(token_ids, weights, count)
+            return self._strongest(session, batch)
+        return token_ids, weights, count
 
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
@@ -126,11 +140,13 @@ class SparseEncoder:
 
     def encode_query(self, text: str) -> Features:
         """Feature to weight, strongest first. Inference-free: no model is loaded, now or later."""
+        [tokens] = self.tokenizer.encode([text], special=self._table is None)
         if self._table is not None:
-            return self._table.weigh(self.tokenizer.encode([text], special=False)[0])
-        token_ids, weights = self.encode_documents([text]).row(0)
-        order = np.argsort(-weights, kind="stable")
-        return self.features(token_ids[order], weights[order])
+            return self._table.weigh(tokens)
+        if not tokens:  # an empty text, where the tokenizer puts nothing around it
+            return {}
+        token_ids, weights, [count] = self._strongest(self._query_session, [tokens])
+        return self.features(token_ids[0, :count], weights[0, :count])
 
     def features(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> Features:
         """One row by name."""
@@ -140,6 +156,11 @@ class SparseEncoder:
     @cached_property
     def _session(self) -> Session:
         return _session(self.bundle, self.device)
+
+    @cached_property
+    def _query_session(self) -> Session:
+        plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length)
+        return Session(self.bundle.model, self.device, plan)
 
 
 class DenseEncoder:

@@ -49,6 +49,12 @@ def default_plan(kind: str, cores: int) -> Plan:
     return Plan(batches=2, threads=1, token_budget=16_384, multiple=32)
 
 
+def query_plan(kind: str, cores: int, length: int) -> Plan:
+    """For one text at a time, of at most so many tokens: there is no second batch, so all cores share this one."""
+    multiple = default_plan(kind, cores).multiple
+    return Plan(batches=1, threads=cores, token_budget=length, multiple=multiple)
+
+
 def load_plan(fingerprint: str, kind: str, cores: int) -> Plan | None:
     """The plan that was tuned for this bundle on this machine with this many cores, if any."""
     path = plan_path(fingerprint, kind, cores)

@@ -153,7 +153,8 @@ def test_the_version_is_the_installed_one() -> None:
         ),
         (["search", "fox", "--index", "x", "--url", "localhost"], 1, "is not a cluster's URL"),
         (["bundles", "no-such-bundle"], 1, "There is no bundle no-such-bundle"),
-        (["export", "a", "b", "--query-weights", "bm25"], 1, "write idf:COLLECTION"),
+        (["export", "a", "b", "--query-weights", "bm25"], 1, "write idf:COLLECTION, bm25:COLLECTION, table:FILE or"),
+        (["export", "a", "b", "--query-weights", "binary:x"], 1, "--query-weights binary:x: write"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], code: int, message: str) -> None:

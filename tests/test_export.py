@@ -14,6 +14,7 @@ from opensearch_splade.errors import BundleError, CheckpointError, ParityError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEncoder
 from opensearch_splade.onnx_models.checkpoint import open_checkpoint
 from opensearch_splade.onnx_models.parity import TOLERANCE, compare
+from opensearch_splade.onnx_models.query_tables import QueryTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +25,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
+THREE = ["read a file", "a thread", "a list"]
 FAMILIES = ["bert", "distilbert", "roberta"]
 
 
@@ -31,8 +33,8 @@ def export(*args: Any, **kwargs: Any) -> Bundle:
     """``export_bundle``, imported late like everything that needs torch."""
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
-    idf_texts = kwargs.pop("idf_texts", None)
-    return export_bundle(*args, ExportOptions(**kwargs), idf_texts=idf_texts)
+    query_weights = kwargs.pop("query_weights", None)
+    return export_bundle(*args, ExportOptions(**kwargs), query_weights=query_weights)
 
 
 def to_dense(encoder: SparseEncoder, texts: list[str]) -> npt.NDArray[np.float32]:
@@ -118,12 +120,12 @@ def test_an_idf_file_makes_a_plain_checkpoint_inference_free(tmp_path: Path) -> 
 def test_idf_of_a_collection_makes_any_checkpoint_inference_free(tmp_path: Path) -> None:
     """No query weights in the checkpoint: they are counted over passages that stream by."""
     folder = masked_lm("bert", tmp_path / "mlm")
-    bundle = export(str(folder), tmp_path / "bundle", idf_texts=iter(["read a file", "a thread", "a list"]))
+    bundle = export(str(folder), tmp_path / "bundle", query_weights=QueryTable("idf", THREE))
     assert (bundle.manifest.kind, bundle.manifest.query_weights) == ("inference-free", "idf")
     found = SparseEncoder.load(bundle.folder).encode_query("a thread")
     assert found["thread"] > found["a"]
     with pytest.raises(CheckpointError, match="no passage"):
-        export(str(folder), tmp_path / "other", idf_texts=iter([]))
+        export(str(folder), tmp_path / "other", query_weights=QueryTable("idf"))
 
 
 def test_a_plain_checkpoint_says_that_its_activation_is_not_stated(tmp_path: Path) -> None:

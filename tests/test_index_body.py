@@ -53,7 +53,7 @@ def test_vector_fields_and_their_record():
     assert body["mappings"]["_meta"]["opensearch_splade"] == {
         "sparse": {"fingerprint": "s1", "bundle": "splade-tiny", "kind": "siamese", "pruning": ""},
         "dense": {"fingerprint": "d1", "bundle": "minilm", "dimension": 3},
-        "query_weights": {"index": "osplade-weights", "id": "books"},
+        "query_weights": {"index": "osplade-weights", "id": "books", "kind": "idf"},
     }
 
 
