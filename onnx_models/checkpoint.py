@@ -2,8 +2,8 @@
 
 Three layouts are read:
 
-* a plain ``AutoModelForMaskedLM`` folder (``config.json`` at the root; an ``idf.json`` beside it makes it
-  inference-free, as in the OpenSearch doc models);
+* a plain ``AutoModelForMaskedLM`` folder (``config.json`` at the root; an ``idf.json`` or
+  ``query_token_weights.txt`` beside it makes it inference-free, as in the OpenSearch doc models);
 * a sentence-transformers ``SparseEncoder`` folder (``modules.json``): ``SpladePooling`` states pooling and activation,
   a ``Router`` with ``SparseStaticEmbedding`` states the query weights;
 * a dense sentence-transformers folder (``modules.json`` with ``Pooling`` and, maybe, ``Normalize``).
@@ -24,6 +24,7 @@ Pooling = Literal["max", "sum", "mean", "cls"]
 
 # sentence-transformers names the activation by what happens to the logits *before* its own log1p.
 _ACTIVATIONS: dict[str, Activation] = {"relu": "log1p", "log1p_relu": "log1p_log1p"}
+_TABLES = ("idf.json", "query_token_weights.txt")
 _MASKED_LM = {"MLMTransformer", "Transformer"}
 
 
@@ -40,7 +41,7 @@ class Checkpoint:
         activation: ``log1p`` is ``log(1 + relu(x))`` (SPLADE v2, arXiv 2109.10086, eq. 6); ``log1p_log1p`` is
             ``log(1 + log(1 + relu(x)))`` (arXiv 2504.14839). ``None`` where the checkpoint does not say, and for dense.
         normalize: Whether dense vectors are scaled to length 1.
-        query_weights: ``idf.json`` or the safetensors file of a ``SparseStaticEmbedding``.
+        query_weights: ``idf.json``, ``query_token_weights.txt`` or a ``SparseStaticEmbedding``'s safetensors file.
         max_length: The checkpoint's own limit in tokens, special tokens included; ``None`` where it does not say.
         revision: Hub commit where known.
         licence: SPDX-like name from the model card where known.
@@ -117,15 +118,14 @@ def _describe(folder: Path) -> Checkpoint:
 
 
 def _masked_lm(folder: Path) -> Checkpoint:
-    idf = folder / "idf.json"
-    free = idf.is_file()
+    tables = [path for name in _TABLES if (path := folder / name).is_file()]
     return Checkpoint(
         name=folder.name,
         folder=folder,
         transformer=folder,
-        kind="inference-free" if free else "siamese",
+        kind="inference-free" if tables else "siamese",
         pooling="max",
-        query_weights=idf if free else None,
+        query_weights=tables[0] if tables else None,
     )
 
 
