@@ -13,7 +13,6 @@ counted. Texts and splade-tiny's weights: ../shared beside the checkout, or OPEN
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import os
 import statistics
@@ -27,17 +26,16 @@ from pathlib import Path
 from typing import Any
 
 import click
+from corpora import SHARED, texts_of
 from quality import ndcg
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES, SHARED, checkpoint
+from shapes import SHAPES, checkpoint
 from systems import MAX_LENGTH, PEER, SYSTEMS
 
-from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.plan import processor, usable_cores
-from opensearch_splade.types import Document
 
 BUNDLES = {
     "fp32": ExportOptions(precision="fp32", max_length=MAX_LENGTH, activation="log1p"),
@@ -65,7 +63,7 @@ def main(
     as_json: bool,
 ) -> None:
     """Runs all systems in turn and prints documents per second, ratios, memory and MFU."""
-    texts = _texts(corpus, documents)
+    texts = texts_of(corpus, documents)
     found: dict[str, Any] = {
         "machine": f"{processor()}, {usable_cores()} cores",
         "date": time.strftime("%Y-%m-%d"),
@@ -201,20 +199,6 @@ def _export_logits(folder: Path) -> None:
     main_export(str(folder / "checkpoint"), folder / "stock", task="fill-mask", opset=17, do_validation=False)
     (folder / "stock" / "model.onnx").rename(folder / "logits-fp32.onnx")
     quantize_dynamic(folder / "logits-fp32.onnx", folder / "logits-int8.onnx", weight_type=QuantType.QInt8)
-
-
-def _texts(corpus: str, count: int) -> list[str]:
-    """Every so many-th passage, so that all of the corpus is in it."""
-    path = SHARED / "data" / corpus
-    if not path.is_dir():
-        click.echo(f"{path} is missing: Python's documentation instead", err=True)
-        passages = [record.passage for record in read_source("pydoc:") if isinstance(record, Document)]
-    elif corpus == "debian":
-        with gzip.open(path / "corpus.jsonl.gz", "rt", encoding="utf-8") as lines:
-            passages = [f"{one.get('title', '')} {one['text']}".strip() for one in map(json.loads, lines)]
-    else:
-        passages = [record.passage for record in read_source(str(path)) if isinstance(record, Document)]
-    return passages[:: max(1, len(passages) // count)][:count]
 
 
 def _print(found: dict[str, Any], model: str) -> None:

@@ -7,14 +7,14 @@ No peer's speed does.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-SHARED = Path(os.environ.get("OPENSEARCH_SPLADE_SHARED", Path(__file__).parents[2] / "shared"))
+from corpora import SHARED
+
 ACTIVE = 150
 VOCABULARY = 30_522
 
