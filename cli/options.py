@@ -50,7 +50,7 @@ def device(function: _Decorated) -> _Decorated:
     def parse(_: click.Context, __: click.Parameter, text: str) -> Device:
         return Device.parse(text)
 
-    help_text = "cpu, cpu:THREADS, cuda, cuda:INDEX or tensorrt."
+    help_text = "cpu, cpu:THREADS, cuda, cuda:INDEX or tensorrt; several, such as cuda:0,cuda:1, share the documents."
     return click.option("--device", default="cpu", show_default=True, callback=parse, help=help_text)(function)
 
 

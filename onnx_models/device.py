@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -23,25 +23,39 @@ class Device:
         kind: ``cpu``, ``cuda`` or ``tensorrt``.
         index: Which GPU.
         threads: CPU cores to use, each for a batch of its own; 0 takes all that this process may use.
+        others: Further devices to spread sparse documents over, a process each.
     """
 
     kind: Literal["cpu", "cuda", "tensorrt"] = "cpu"
     index: int = 0
     threads: int = 0
+    others: tuple[Device, ...] = ()
+
+    def __str__(self) -> str:
+        number = self.threads or "" if self.kind == "cpu" else self.index
+        return ",".join([f"{self.kind}:{number}".rstrip(":"), *map(str, self.others)])
 
     @classmethod
     def parse(cls, text: str) -> Device:
-        """Reads ``cpu``, ``cpu:4`` (threads), ``cuda``, ``cuda:1`` (which GPU) or ``tensorrt``.
+        """Reads ``cpu``, ``cpu:4`` (threads), ``cuda``, ``cuda:1`` (which GPU), ``tensorrt``, or several with commas.
 
         Raises:
             DeviceError: The text is none of these.
         """
+        if "," in text:
+            first, *others = map(cls.parse, text.split(","))
+            return replace(first, others=tuple(others))
         kind, _, number = text.partition(":")
         if kind not in _PROVIDERS or not (number.isdecimal() or not number):
             raise DeviceError(f"{text!r} is not a device; choose cpu, cpu:THREADS, cuda, cuda:INDEX or tensorrt.")
         if kind == "cpu":
             return cls("cpu", threads=int(number or 0))
         return cls("cuda" if kind == "cuda" else "tensorrt", index=int(number or 0))
+
+    @property
+    def each(self) -> list[Device]:
+        """This device and the others, each by itself."""
+        return [replace(self, others=()), *self.others]
 
     @property
     def cores(self) -> int:

@@ -14,16 +14,15 @@ from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.plan import Plan, query_plan
+from opensearch_splade.onnx_models.processes import EncoderProcesses
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
-from opensearch_splade.onnx_models.session import Arrays, Session
-from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
-from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack, to_rows
+from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack
+from opensearch_splade.onnx_models.sparse_runner import SparseRunner
 from opensearch_splade.onnx_models.stream import in_order, tokenised
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.types import Features, SparseVectors
-
-_NO_RATIO = np.zeros(1, np.float32)  # max_ratio prunes documents; queries have their own pruning
 
 
 class SparseEncoder:
@@ -70,8 +69,7 @@ class SparseEncoder:
         if query_weights is None and bundle.query_weights is not None:
             query_weights, table_kind = read_table(bundle.query_weights), manifest.query_weights or "checkpoint"
         self._plan = plan
-        self._max_ratio = np.array([max_ratio], np.float32)
-        self._top_k = np.array([DEFAULT_TOP_K], np.int64)
+        self._max_ratio = max_ratio
         self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary, table_kind)
 
     @classmethod
@@ -93,9 +91,8 @@ class SparseEncoder:
         self, query_weights: Mapping[str, float] | None, table_kind: TableKind = "table"
     ) -> SparseEncoder:
         """The same documents with another query side; ``None`` gives the bundle's own."""
-        ratio = float(self._max_ratio[0])
         return SparseEncoder(
-            self.bundle, self.device, query_weights, table_kind=table_kind, max_ratio=ratio, plan=self._plan
+            self.bundle, self.device, query_weights, table_kind=table_kind, max_ratio=self._max_ratio, plan=self._plan
         )
 
     @property
@@ -114,7 +111,7 @@ class SparseEncoder:
 
     def stream_tokens(self, token_ids: Iterable[Sequence[int]]) -> Iterator[SparseRow]:
         """The same for lists of token ids, special tokens included."""
-        return (row or EMPTY for row in in_order(token_ids, self._encode, self._session))
+        return (row or EMPTY for row in in_order(token_ids, self._documents.encode, self._documents))
 
     def encode_documents(self, texts: Iterable[str]) -> SparseVectors:
         """One row per text, in the order given."""
@@ -124,26 +121,11 @@ class SparseEncoder:
         """One row per list of token ids, special tokens included, in the order given."""
         return stack(self.stream_tokens(token_ids))
 
-    def _encode(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
-        return to_rows(*self._strongest(self._session, batch, self._max_ratio))
-
-    def _encode_whole(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
-        return to_rows(*self._strongest(self._session, batch, _NO_RATIO))
-
-    def _strongest(self, session: Session, batch: Sequence[Sequence[int]], ratio: npt.NDArray[np.float32]) -> Arrays:
-        """Token ids and weights ``(batch, k)``, strongest first, and how many of each row are features."""
-        token_ids, weights, count = session.run(batch, OUTPUTS, {MAX_RATIO: ratio, TOP_K: self._top_k})
-        if count.max() > token_ids.shape[1]:
-            # Denser than documents usually are. Nothing is cut off: more is asked for, now and from now on.
-            self._top_k = np.array([max(count.max(), self._top_k[0])], np.int64)
-            return self._strongest(session, batch, ratio)
-        return token_ids, weights, count
-
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
         if self._table is None:
-            token_ids = self.tokenizer.encode(texts)
-            return stack(row or EMPTY for row in in_order(token_ids, self._encode_whole, self._session))
+            whole = SparseRunner(self._session)  # max_ratio prunes documents; queries have their own pruning
+            return stack(row or EMPTY for row in in_order(self.tokenizer.encode(texts), whole.encode, whole))
         ids = self.vocabulary.ids
         found = [self._table.weigh(tokens) for tokens in self.tokenizer.encode(texts, special=False)]
         rows = [sorted((ids[feature], weight) for feature, weight in features.items()) for features in found]
@@ -158,7 +140,7 @@ class SparseEncoder:
             return self._table.weigh(tokens)
         if not tokens:  # an empty text, where the tokenizer puts nothing around it
             return {}
-        token_ids, weights, [count] = self._strongest(self._query_session, [tokens], _NO_RATIO)
+        token_ids, weights, [count] = self._query.strongest([tokens])
         return self.features(token_ids[0, :count], weights[0, :count])
 
     def features(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> Features:
@@ -167,11 +149,17 @@ class SparseEncoder:
         return {names[token]: weight for token, weight in zip(token_ids.tolist(), weights.tolist(), strict=True)}
 
     @cached_property
+    def _documents(self) -> SparseRunner | EncoderProcesses:
+        if self.device.others:
+            return EncoderProcesses(self.bundle, self.device.each, self._max_ratio)
+        return SparseRunner(self._session, self._max_ratio)
+
+    @cached_property
     def _session(self) -> Session:
         return Session.of(self.bundle, self.device, self._plan)
 
     @cached_property
-    def _query_session(self) -> Session:
+    def _query(self) -> SparseRunner:
         size = self.bundle.model.stat().st_size
         plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length, size)
-        return Session(self.bundle.model, self.device, plan)
+        return SparseRunner(Session(self.bundle.model, self.device, plan))

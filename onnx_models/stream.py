@@ -29,8 +29,15 @@ AHEAD = 3
 class Budget(Protocol):
     """What ``in_order`` needs to know of a session."""
 
-    plan: Plan
-    token_budget: int
+    @property
+    def plan(self) -> Plan:
+        """How many batches run at once."""
+        ...
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens a batch; may shrink while texts stream by."""
+        ...
 
 
 def in_order(

@@ -128,7 +128,7 @@ def test_denser_documents_than_usual_lose_nothing() -> None:
     """Where a row has more features than the graph gives at first, it is asked again for all of them."""
     encoder = SparseEncoder.load("splade-tiny")
     (expected,) = encoder.stream(["a long way to paris"])
-    encoder._top_k = np.array([3], np.int64)
+    encoder._documents._top_k = np.array([3], np.int64)  # type: ignore[union-attr]
     ((ids, weights),) = encoder.stream(["a long way to paris"])
     assert ids.tolist() == expected[0].tolist()
     np.testing.assert_array_equal(weights, expected[1])
@@ -141,3 +141,28 @@ def test_max_ratio_prunes_on_the_device() -> None:
     ((_, pruned),) = SparseEncoder(bundle, Device(), max_ratio=0.3).stream(["paris is a city"])
     assert sorted(pruned) == sorted(weight for weight in whole if weight >= np.float32(0.3) * whole.max())
     assert len(pruned) < len(whole)
+
+
+def test_several_devices_give_the_same_vectors() -> None:
+    """One process each, here both on the CPU, which stands for several GPUs; order and vectors stay the same."""
+    texts = [f"{place} files to read " * (place % 7) for place in range(60)]
+    several = SparseEncoder.load("splade-tiny", Device.parse("cpu:1,cpu:1"))
+    expected = SparseEncoder.load("splade-tiny").encode_documents(texts)
+    found = several.encode_documents(texts)
+    assert found.token_ids.tolist() == expected.token_ids.tolist()
+    np.testing.assert_allclose(found.weights, expected.weights, atol=2e-5)
+    assert "_session" not in vars(several)
+    several._documents._processes[0].kill()  # type: ignore[union-attr]
+    several._documents._processes[1].kill()  # type: ignore[union-attr]
+    with pytest.raises(DeviceError, match=r"device cpu:1 ended \(exit code -9\).*fewer devices"):
+        several.encode_documents(texts)
+
+
+def test_a_device_that_cannot_start_says_so_from_its_process() -> None:
+    """The error of the process is the caller's error."""
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime can start CUDA")
+    with pytest.raises(DeviceError, match="cannot run on cuda"):
+        SparseEncoder.load("splade-tiny", Device.parse("cuda:0,cuda:1")).encode_documents(["a text"])
