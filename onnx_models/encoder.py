@@ -14,6 +14,7 @@ from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.plan import load_plan
+from opensearch_splade.onnx_models.prompt import NO_PROMPT
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
@@ -56,7 +57,7 @@ class SparseEncoder:
             raise BundleError(f"{manifest.name} is a dense bundle; give it as the dense bundle (--dense-bundle).")
         self.bundle = bundle
         self.device = device
-        self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)
+        self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length, manifest.prompt or NO_PROMPT)
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
             query_weights = read_table(bundle.query_weights)
@@ -116,7 +117,7 @@ class SparseEncoder:
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
         if self._table is None:
-            return self.encode_documents(texts)
+            return self.encode_tokens(self.tokenizer.encode(texts, query=True))
         ids = self.vocabulary.ids
         found = [self._table.weigh(tokens) for tokens in self.tokenizer.encode(texts, special=False)]
         rows = [sorted((ids[feature], weight) for feature, weight in features.items()) for features in found]
@@ -128,7 +129,7 @@ class SparseEncoder:
         """Feature to weight, strongest first. Inference-free: no model is loaded, now or later."""
         if self._table is not None:
             return self._table.weigh(self.tokenizer.encode([text], special=False)[0])
-        token_ids, weights = self.encode_documents([text]).row(0)
+        token_ids, weights = self.encode_queries([text]).row(0)
         order = np.argsort(-weights, kind="stable")
         return self.features(token_ids[order], weights[order])
 
