@@ -14,7 +14,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.errors import OspladeError
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.bundle import HeadForm, Precision
-from opensearch_splade.onnx_models.checkpoint import Activation, Kind
+from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Kind
 from opensearch_splade.types import Document
 
 
@@ -35,6 +35,22 @@ from opensearch_splade.types import Document
 )
 @click.option("--activation", type=click.Choice(get_args(Activation)), help="For checkpoints that do not state theirs.")
 @click.option(
+    "--attention",
+    type=click.Choice(get_args(Attention)),
+    help="Of decoders; says of one without modules.json that it is a sparse encoder.",
+)
+@click.option("--document-prefix", metavar="TEXT", help="Before documents, e.g. 'passage: '. [default: as stated]")
+@click.option("--query-prefix", metavar="TEXT", help="Before questions, e.g. 'query: '. [default: as stated]")
+@click.option(
+    "--add-special-tokens/--no-add-special-tokens",
+    default=True,
+    show_default=True,
+    help="Those that the tokenizer adds, such as <s>.",
+)
+@click.option(
+    "--echo", metavar="TEMPLATE", help="Decoders: give the text twice and pool the second copy, e.g. '{text} {text}'."
+)
+@click.option(
     "--query-weights",
     metavar="idf:COLLECTION",
     help="Makes the bundle inference-free: weights are token idf over a JSONL file, a BEIR folder or pydoc:.",
@@ -48,12 +64,14 @@ def export(
 ) -> None:
     """Export CHECKPOINT (a folder or a hub id) to the bundle folder OUT.
 
-    The graph is compared with torch on real text before anything is written. int8 suits CPUs, fp16 GPUs.
+    The graph is compared with torch on real text before anything is written. int8 suits CPUs, fp16 GPUs. `osplade
+    families` lists what is understood.
 
     \b
     Example:
       osplade export naver/splade-v3 splade-v3 --precision int8 --max-length 256
       osplade export ./my-splade my-bundle --query-weights idf:corpus.jsonl
+      osplade export ./laconic laconic --attention bidirectional --no-add-special-tokens --document-prefix "passage: "
     """
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
@@ -70,6 +88,8 @@ def export(
         f"parity with torch on {manifest.parity.texts} texts: largest difference {manifest.parity.max_abs_error:.2g}, "
         f"smallest cosine {manifest.parity.min_cosine:.4f}"
     )
+    if manifest.prompt:
+        click.echo(f"{manifest.family} with prompt {manifest.prompt.model_dump_json(exclude_defaults=True)}")
     if not manifest.activation_stated:
         click.echo(
             "The checkpoint does not state its activation; log(1 + relu) of the SPLADE papers was taken, as "
