@@ -161,7 +161,9 @@ def _pooled_token_for_others(write: NodeWriter, states: str, mask: str, *, from_
         pooled = write.node("Slice", states, write.constant(np.array([0])), write.constant(np.array([1])), axes)
     else:
         first = write.node("ArgMax", mask, axis=1, keepdims=1)
-        pooled = write.node("Unsqueeze", write.node("GatherND", states, first, batch_dims=1), _axis(write, 1))
+        length = write.node("Shape", states, start=1, end=2)
+        chosen = write.node("OneHot", first, length, write.constant(np.array([0, 1], np.float32)))
+        pooled = write.node("MatMul", chosen, states)  # GatherND would do, but fp16's type inference stops at it
     mask = write.node("Unsqueeze", mask, _axis(write, 2))
     return write.node("Where", write.node("Cast", mask, to=9), states, pooled)
 

@@ -18,14 +18,47 @@ if TYPE_CHECKING:
     import onnx
 
 _MICROSOFT = "com.microsoft"
+_HEAD = "head/"  # how the nodes of our heads are named
+_AFTER_MAXIMA = {
+    "Add",
+    "Cast",
+    "Div",
+    "Greater",
+    "GreaterOrEqual",
+    "Log",
+    "Mul",
+    "ReduceSum",
+    "Relu",
+    "Softplus",
+    "Tanh",
+}
+ALL_FP32 = "head/fp32"
+"""Prefix of a head that has no product worth fp16, and so stays in fp32 as a whole."""
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in fp16, inputs and outputs as they were."""
+    """Weights and arithmetic in fp16, inputs and outputs as they were.
+
+    What the head does after its maxima stays in fp32: it is batch x vocabulary numbers, and small weights would lose
+    their last digits.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    head = [node for node in model.graph.node if node.name.startswith(_HEAD)]
+    kept = [node.name for node in head if node.op_type in _AFTER_MAXIMA or node.name.startswith(ALL_FP32)]
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    _join_kept(converted.graph)
     return converted
+
+
+def _join_kept(graph: onnx.GraphProto) -> None:
+    """Takes away the detours over fp16 that the converter makes between two operators that both stay in fp32."""
+    halved = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
+    back = [node for node in graph.node if node.name.endswith("_cast_to_fp32_node")]
+    direct = {node.output[0]: halved[node.input[0]] for node in back if node.input[0] in halved}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            node.input[place] = direct.get(name, name)
 
 
 def to_int8(model: onnx.ModelProto) -> None:

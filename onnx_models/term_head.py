@@ -16,6 +16,7 @@ import numpy as np
 from opensearch_splade.onnx_models.bundle import HeadForm
 from opensearch_splade.onnx_models.head import Head, activate, pooled_positions
 from opensearch_splade.onnx_models.nodes import NodeWriter
+from opensearch_splade.onnx_models.precision import ALL_FP32
 from opensearch_splade.onnx_models.sparse_output import add_sparse_output
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def append_terms(
 
     The sparse outputs of ``sparse_output`` come beside it.
     """
-    write = NodeWriter(model.graph, "head")
+    write = NodeWriter(model.graph, ALL_FP32)
     product = write.node("MatMul", write.take_output(), write.constant(head.weight.T))
     scores = write.node("Squeeze", product, write.constant(np.array([2])))
     weights = activate(write, write.node("Add", scores, write.constant(head.bias)), head.activation)

@@ -5,15 +5,17 @@ The scores are the family's textbook: all of them, of one text, without padding.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from opensearch_splade.errors import CheckpointError, MissingExtraError
-from opensearch_splade.onnx_models.checkpoint import Checkpoint
+from opensearch_splade.onnx_models.checkpoint import Checkpoint, read_json
 from opensearch_splade.onnx_models.gte import gte_scores, gte_states, gte_weights
 from opensearch_splade.onnx_models.term_layouts import SPARSE_LINEAR, TOK_PROJ, backbone_config
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
@@ -77,9 +79,7 @@ def load_dense(checkpoint: Checkpoint) -> Loaded:
 
 def load_gte(checkpoint: Checkpoint) -> Loaded:
     """``NewForMaskedLM``, written out in ``gte``: its own code lies on the hub and is never run."""
-    from transformers import PretrainedConfig
-
-    config = PretrainedConfig.from_pretrained(checkpoint.transformer)
+    config = SimpleNamespace(**{"type_vocab_size": 1, **read_json(checkpoint.transformer / "config.json")})
     weights = gte_weights(_tensors(checkpoint.transformer), config, checkpoint.name)
 
     def scores(ids: Any, mask: Any) -> Any:
@@ -102,7 +102,11 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
     model = _pretrained("AutoModelForCausalLM", checkpoint, checkpoint.transformer)
     causal = checkpoint.attention == "causal"
     tokenizer = Tokenizer(checkpoint.tokenizer_folder / "tokenizer.json", 1 << 20, checkpoint.prompt)
-    echo = None if checkpoint.prompt.echo is None else [torch.tensor(ids) for ids in tokenizer.echo_ids()]
+    echo = (
+        None
+        if checkpoint.prompt.echo is None
+        else [torch.tensor(ids, dtype=torch.int64) for ids in tokenizer.echo_ids()]
+    )
 
     def scores(ids: Any, _: Any) -> Any:
         length = ids.shape[1]
@@ -274,8 +278,8 @@ def _fill(model: Any, tensors: Mapping[str, Any], prefix: str, checkpoint: Check
     state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     missing, _ = model.load_state_dict(state, strict=False)
     model.tie_weights()
-    tied = tuple(getattr(model, "_tied_weights_keys", None) or ())
-    needed = [name for name in missing if not name.startswith("pooler.") and name not in tied]
+    spared = (r"^pooler\.", *(getattr(model, "_tied_weights_keys", None) or ()))
+    needed = [name for name in missing if not any(re.search(pattern, name) for pattern in spared)]
     if needed:
         raise CheckpointError(f"{checkpoint.name} lacks the weight {prefix}{needed[0]} ({len(needed)} in all).")
 

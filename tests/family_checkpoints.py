@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from checkpoints import LENGTH, SIZE, SPECIAL, TEXTS, dense_encoder, masked_lm, wordpiece_tokenizer
+from checkpoints import LENGTH, SIZE, TEXTS, dense_encoder, masked_lm, wordpiece_tokenizer
 
 Scores = npt.NDArray[np.floating]
 Oracle = Callable[[list[int]], Scores]
+_ENDS = ("pad_token", "bos_token", "eos_token")
 _RANDOM = {"initializer_range": 0.4}
 _DECODER = {**SIZE, **_RANDOM, "num_key_value_heads": 1, "head_dim": 16, "max_position_embeddings": 256}
 _OWN_SIZES = {"vocab_size": 320, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -54,13 +55,13 @@ def hugging_face(model: Any, pick: str = "logits") -> Oracle:
     return scores
 
 
-def encoder(kind: str, folder: Path) -> Case:
+def encoder(kind: str, folder: Path, *, seed: int = 5, spread: float = 0.4) -> Case:
     """A masked language model."""
     import torch
     from transformers import AutoConfig, AutoModelForMaskedLM
 
     tokenizer = wordpiece_tokenizer()
-    sizes: dict[str, Any] = {**SIZE, **_RANDOM, "vocab_size": len(tokenizer), "max_position_embeddings": 66}
+    sizes: dict[str, Any] = {**SIZE, "vocab_size": len(tokenizer), "max_position_embeddings": 66}
     if kind == "electra":
         sizes["embedding_size"] = 16
     if kind == "modernbert":
@@ -68,8 +69,8 @@ def encoder(kind: str, folder: Path) -> Case:
             ("sep_token_id", "eos_token_id"), 3
         )
         sizes |= {"local_attention": 8, "num_hidden_layers": 4, "initializer_cutoff_factor": 2.0, **special}
-    torch.manual_seed(5)
-    config = AutoConfig.for_model(kind, pad_token_id=0, **sizes)
+    torch.manual_seed(seed)
+    config = AutoConfig.for_model(kind, pad_token_id=0, initializer_range=spread, **sizes)
     model = AutoModelForMaskedLM.from_config(config, attn_implementation="eager").eval()
     with torch.no_grad():
         model.get_output_embeddings().bias.normal_()
@@ -88,7 +89,7 @@ def decoder_tokenizer() -> Any:
     trained.train_from_iterator(TEXTS * 3, vocab_size=320, special_tokens=special, show_progress=False)
     trained.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=trained._tokenizer, model_max_length=LENGTH * 4, pad_token="<pad>", bos_token="<s>"
+        tokenizer_object=trained._tokenizer, model_max_length=LENGTH * 4, **dict(zip(_ENDS, special, strict=False))
     )
 
 
@@ -215,17 +216,17 @@ def _lsr_folder(folder: Path, backbone: Any, encoder_config: dict[str, Any]) -> 
 
 def sparterm(folder: Path, gate: str) -> Case:
     """Importance and gate in our own layout."""
-    importance = encoder("bert", folder / "importance")
+    importance = encoder("bert", folder / "importance", spread=0.1)
     (folder / "sparterm.json").write_text(json.dumps({"gate": gate, "threshold": 0.9, "pooling": "sum"}))
     if gate == "literal-only":
         return Case(folder, importance.oracle)
     import torch
     from transformers import AutoModelForMaskedLM
 
-    other = encoder("bert", folder / "gate")
+    other = encoder("bert", folder / "gate", seed=6)
     model = AutoModelForMaskedLM.from_pretrained(other.folder, attn_implementation="eager")
     with torch.no_grad():
-        model.get_output_embeddings().bias.sub_(8)
+        model.get_output_embeddings().bias.sub_(2)
     model.save_pretrained(other.folder)
     return Case(folder, importance.oracle, gate=hugging_face(model.eval()))
 
@@ -241,8 +242,3 @@ def dense(folder: Path) -> Case:
         return found
 
     return Case(folder / "st", pooled)
-
-
-def special_ids() -> list[int]:
-    """Of the word-piece tokenizer."""
-    return list(range(len(SPECIAL)))

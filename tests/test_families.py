@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from opensearch_splade.errors import CheckpointError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
+from opensearch_splade.onnx_models.expansion import with_expansion
 from opensearch_splade.onnx_models.families import FAMILIES
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import TOLERANCE
@@ -183,3 +184,182 @@ def test_inference_free_questions_load_no_model(exported: Callable[[str], Export
 
 def _bare(encoder: SparseEncoder, text: str) -> list[int]:
     return encoder.tokenizer.encode([text], special=False)[0]
+
+
+@pytest.mark.parametrize(("name", "sees_ahead"), [("qwen2", True), ("laconic", True), ("mistral", False)])
+def test_a_later_token_changes_an_earlier_state_only_where_attention_is_bidirectional(
+    exported: Callable[[str], Exported], name: str, sees_ahead: bool
+) -> None:
+    """The graph's states before the head: of two texts that differ in their last token alone."""
+    import onnx
+    import onnxruntime
+
+    model = onnx.load(exported(name).bundle.model)
+    states = next(node.output[0] for node in model.graph.node if node.output[0] == "states")
+    model.graph.output.append(onnx.helper.make_tensor_value_info(states, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    ids = np.array([[7, 9, 11, 13], [7, 9, 11, 200]])
+    (found,) = session.run([states], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+    assert (np.abs(found[0, 0] - found[1, 0]).max() > 1e-3) == sees_ahead
+    assert np.abs(found[0, 3] - found[1, 3]).max() > 1e-3
+
+
+def test_prefixes_and_special_tokens_are_the_manifests(exported: Callable[[str], Exported]) -> None:
+    """The tokenizer joins them as Transformers would; documents and questions differ, and so do their vectors."""
+    from family_checkpoints import decoder_tokenizer
+
+    one = exported("laconic")
+    expected = decoder_tokenizer()(["passage: a file", "query: a file"], add_special_tokens=False).input_ids
+    tokenizer = one.encoder.tokenizer
+    assert [tokenizer.encode(["a file"])[0], tokenizer.encode(["a file"], query=True)[0]] == expected
+    query = one.encoder.encode_query("a file")
+    assert query != one.encoder.features(*one.encoder.encode_documents(["a file"]).row(0))
+    (row,) = one.encoder.encode_queries(["a file"])
+    assert query == pytest.approx(one.encoder.features(*row))
+
+
+def test_the_prompt_is_part_of_the_fingerprint(exported: Callable[[str], Exported]) -> None:
+    """What decides document vectors: the documents' prefix, not that of questions."""
+    from opensearch_splade.onnx_models.bundle import fingerprint
+
+    manifest = exported("laconic").bundle.manifest
+    assert manifest.prompt is not None
+    other = {
+        name: manifest.model_copy(update={"prompt": manifest.prompt.model_copy(update={name: "x: "})})
+        for name in ("document", "query")
+    }
+    assert fingerprint(other["document"]) != manifest.fingerprint == fingerprint(other["query"])
+
+
+@pytest.mark.parametrize("name", ["electra", "lsr-mlm", "sparterm", "unicoil", "qwen2"])
+def test_fp16_keeps_direction(tmp_path: Path, exported: Callable[[str], Exported], name: str) -> None:
+    """Half precision in the body; what follows the head's maxima is float32."""
+    from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+
+    case = exported(name).case
+    bundle = export_bundle(str(case.folder), tmp_path / "out", ExportOptions(precision="fp16", **case.options))
+    found, expected = Exported(case, bundle).vectors(TEXTS), exported(name).vectors(TEXTS)
+    norms = np.linalg.norm(found, axis=1) * np.linalg.norm(expected, axis=1)
+    assert ((found * expected).sum(1)[norms > 0] / norms[norms > 0]).min() > 0.999
+    import onnx
+
+    nodes = onnx.load(bundle.model).graph.node
+    halved = {node.output[0] for node in nodes if node.name.endswith("_cast_to_fp16_node")}
+    assert not [node.name for node in nodes if node.op_type in {"Log", "Relu"} and set(node.input) & halved]
+
+
+def test_expansion_terms_are_read_after_the_text(exported: Callable[[str], Exported]) -> None:
+    """Only those that bring something new; they then weigh like any other token."""
+    one = exported("lsr-mlp")
+    text = with_expansion("read a file", ["csv", "read", "json", "csv"], one.encoder.tokenizer)
+    assert text == "read a file [SEP] csv json"
+    assert with_expansion("read a file", ["read"], one.encoder.tokenizer) == "read a file"
+    assert {"csv", "json", "read"} <= one.encoder.features(*one.encoder.encode_documents([text]).row(0)).keys()
+
+
+def _router(folder: Path, query: list[str]) -> None:
+    (folder / "modules.json").write_text(json.dumps([{"path": "", "type": "x.Router"}]))
+    routes = {"query": query, "document": ["d_MLMTransformer", "d_SpladePooling"]}
+    types = {name: f"x.{name.partition('_')[2]}" for names in routes.values() for name in names}
+    (folder / "router_config.json").write_text(json.dumps({"types": types, "structure": routes}))
+
+
+def _config(folder: Path, **config: Any) -> None:
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "lora": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "merge_and_unload"),
+    "pickle": (lambda folder: (folder / "sparse_linear.pt").write_bytes(b""), "weights_only=True"),
+    "two encoders": (lambda folder: _router(folder, ["q_MLMTransformer", "q_SpladePooling"]), "Efficient SPLADE"),
+    "lexical": (
+        lambda folder: _router(folder, ["q_MLMTransformer", "q_SpladePooling", "q_SparseStaticEmbedding"]),
+        "SPLADE-v3-Lexical",
+    ),
+    "lsr": (lambda folder: _config(folder, model_type="DualEncoder", shared=False), "doc_encoder"),
+    "binary": (lambda folder: _config(folder, model_type="BINARY"), "another type than MLP and MLM"),
+    "code": (lambda folder: _config(folder, model_type="splade"), "code of its own"),
+    "phi": (lambda folder: _config(folder, model_type="phi", architectures=["PhiForCausalLM"]), "gemma2, llama"),
+    "gate": (lambda folder: (folder / "sparterm.json").write_text('{"gate": "ajar"}'), "literal-only"),
+    "epic": (
+        lambda folder: _config(folder, model_type="MLM", tf_base_model_name_or_dir="x", doc_quality="yes"),
+        "EPIC",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_says_what_to_do(tmp_path: Path, name: str) -> None:
+    """One sentence: what it is, and the remedy."""
+    make, message = REFUSED[name]
+    make(tmp_path)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        open_checkpoint(str(tmp_path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "nothing in it says that it is a sparse encoder"),
+        ({"attention": "causal", "echo": "{text}"}, "exactly twice"),
+        ({"attention": "causal", "echo": "{text} {text}"}, "same space"),
+        ({"attention": "causal", "echo": "{text}{text}", "query_prefix": "query: "}, "cannot be combined"),
+    ],
+)
+def test_decoders_are_not_guessed(
+    tmp_path: Path, exported: Callable[[str], Exported], options: dict[str, Any], message: str
+) -> None:
+    """A wrong mask or prompt ranks plausibly and would never be noticed."""
+    from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+
+    with pytest.raises(CheckpointError, match=message):
+        export_bundle(str(exported("mistral").case.folder), tmp_path / "out", ExportOptions(**options))
+    with pytest.raises(CheckpointError, match="no decoder"):
+        export_bundle(str(exported("gte").case.folder), tmp_path / "out", ExportOptions(attention="causal"))
+
+
+@pytest.mark.parametrize(
+    "change", [{"rope_scaling": {"type": "yarn"}}, {"logn_attention_scale": True}, {"hidden_act": "relu"}]
+)
+def test_gte_does_not_compute_what_it_does_not_know(tmp_path: Path, change: dict[str, Any]) -> None:
+    """A config value that would give other numbers is refused."""
+    from opensearch_splade.onnx_models.families import family_of
+
+    folder = gte(tmp_path / "gte").folder
+    _config(folder, **json.loads((folder / "config.json").read_text()) | change)
+    checkpoint = open_checkpoint(str(folder))
+    with pytest.raises(CheckpointError, match=f"{next(iter(change))}.* of GTE is not supported"):
+        family_of(checkpoint).load(checkpoint)
+
+
+GOLDEN = {
+    "opensearch-project/opensearch-neural-sparse-encoding-doc-v2-distill": (
+        17.5307,
+        {"ny": 1.4109, "weather": 1.4673, "now": 0.7473},
+    ),
+    "opensearch-project/opensearch-neural-sparse-encoding-doc-v3-distill": (
+        11.1105,
+        {"ny": 0.8049, "weather": 0.9710, "now": 0.4720, "?": 0.0286, "what": 0.0787, "in": 0.0417},
+    ),
+}
+
+
+@pytest.mark.hub
+@pytest.mark.parametrize("name", GOLDEN)
+def test_published_models_give_their_published_numbers(tmp_path: Path, name: str) -> None:
+    """The figures of sentence-transformers' own slow tests, 1e-3 each."""
+    from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+
+    try:
+        bundle = export_bundle(name, tmp_path / "out", ExportOptions(max_length=128))
+    except CheckpointError as error:
+        if "cannot be downloaded" not in str(error):
+            raise
+        pytest.skip(f"{name} cannot be downloaded: the Hugging Face hub is out of reach")
+    encoder = SparseEncoder.load(bundle.folder)
+    query = encoder.encode_query("What's the weather in ny now?")
+    document = encoder.features(*encoder.encode_documents(["Currently New York is rainy."]).row(0))
+    score, parts = GOLDEN[name]
+    assert {token: document[token] for token in parts} == pytest.approx(parts, abs=1e-3)
+    assert sum(weight * document.get(token, 0) for token, weight in query.items()) == pytest.approx(score, rel=0.01)
