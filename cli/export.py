@@ -41,12 +41,7 @@ from opensearch_splade.types import Document
 )
 @click.option("--document-prefix", metavar="TEXT", help="Before documents, e.g. 'passage: '. [default: as stated]")
 @click.option("--query-prefix", metavar="TEXT", help="Before questions, e.g. 'query: '. [default: as stated]")
-@click.option(
-    "--add-special-tokens/--no-add-special-tokens",
-    default=True,
-    show_default=True,
-    help="Those that the tokenizer adds, such as <s>.",
-)
+@click.option("--no-special-tokens", is_flag=True, help="Leave out what the tokenizer adds to texts, such as <s>.")
 @click.option(
     "--echo", metavar="TEMPLATE", help="Decoders: give the text twice and pool the second copy, e.g. '{text} {text}'."
 )
@@ -60,7 +55,14 @@ from opensearch_splade.types import Document
 @click.option("--replace", is_flag=True, help="Replace an existing bundle.")
 @options.as_json
 def export(
-    checkpoint: str, out: Path, *, query_weights: str | None, revision: str | None, as_json: bool, **how: Any
+    checkpoint: str,
+    out: Path,
+    *,
+    query_weights: str | None,
+    revision: str | None,
+    as_json: bool,
+    no_special_tokens: bool,
+    **how: Any,
 ) -> None:
     """Export CHECKPOINT (a folder or a hub id) to the bundle folder OUT.
 
@@ -71,13 +73,14 @@ def export(
     Example:
       osplade export naver/splade-v3 splade-v3 --precision int8 --max-length 256
       osplade export ./my-splade my-bundle --query-weights idf:corpus.jsonl
-      osplade export ./laconic laconic --attention bidirectional --no-add-special-tokens --document-prefix "passage: "
+      osplade export ./laconic laconic --attention bidirectional --no-special-tokens --document-prefix "passage: "
     """
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
     texts = _idf_texts(query_weights) if query_weights else None
+    how_exactly = ExportOptions(**how, add_special_tokens=not no_special_tokens)
     with Console(stderr=True).status(f"exporting {escape(checkpoint)} ..."):
-        bundle = export_bundle(checkpoint, out, ExportOptions(**how), revision=revision, idf_texts=texts)
+        bundle = export_bundle(checkpoint, out, how_exactly, revision=revision, idf_texts=texts)
     manifest = bundle.manifest
     if as_json:
         click.echo(manifest.model_dump_json())

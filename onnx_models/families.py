@@ -165,7 +165,7 @@ FAMILIES = (
         load=torch_models.load_decoder,
         pooling="max or sum, as stated; of an echo, the second copy",
         activation="as stated, else log1p",
-        special_tokens="dropped; --no-add-special-tokens leaves them out of the text too",
+        special_tokens="dropped; --no-special-tokens leaves them out of the text too",
         query_side="the same model; prefixes as stated or given",
         paper="2408.11119",
     ),

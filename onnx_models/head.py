@@ -163,7 +163,7 @@ def _pooled_token_for_others(write: NodeWriter, states: str, mask: str, *, from_
         first = write.node("ArgMax", mask, axis=1, keepdims=1)
         length = write.node("Shape", states, start=1, end=2)
         chosen = write.node("OneHot", first, length, write.constant(np.array([0, 1], np.float32)))
-        pooled = write.node("MatMul", chosen, states)  # GatherND would do, but fp16's type inference stops at it
+        pooled = write.node("MatMul", chosen, states)
     mask = write.node("Unsqueeze", mask, _axis(write, 2))
     return write.node("Where", write.node("Cast", mask, to=9), states, pooled)
 

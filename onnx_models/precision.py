@@ -44,21 +44,29 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    head = [node for node in model.graph.node if node.name.startswith(_HEAD)]
-    kept = [node.name for node in head if node.op_type in _AFTER_MAXIMA or node.name.startswith(ALL_FP32)]
+    kept = [node.name for node in model.graph.node if _stays_fp32(node)]
     converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
     _join_kept(converted.graph)
     return converted
 
 
+def _stays_fp32(node: onnx.NodeProto) -> bool:
+    if node.op_type == "Identity":  # what gives an output its public name
+        return bool(node.input[0].startswith(_HEAD))
+    return bool(node.name.startswith(_HEAD) and (node.op_type in _AFTER_MAXIMA or node.name.startswith(ALL_FP32)))
+
+
 def _join_kept(graph: onnx.GraphProto) -> None:
     """Takes away the detours over fp16 that the converter makes between two operators that both stay in fp32."""
-    halved = {node.output[0]: node.input[0] for node in graph.node if node.name.endswith("_cast_to_fp16_node")}
-    back = [node for node in graph.node if node.name.endswith("_cast_to_fp32_node")]
-    direct = {node.output[0]: halved[node.input[0]] for node in back if node.input[0] in halved}
+    there, back = ("_cast_to_fp16_node", "graph_input_cast"), ("_cast_to_fp32_node", "graph_output_cast")
+    kinds = {node.name: node.name.rstrip("0123456789") for node in graph.node}
+    halved = {node.output[0]: node.input[0] for node in graph.node if kinds[node.name].endswith(there)}
     for node in graph.node:
-        for place, name in enumerate(node.input):
-            node.input[place] = direct.get(name, name)
+        if kinds[node.name].endswith(back):
+            node.input[0] = halved.get(node.input[0], node.input[0])
+    used = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if kinds[node.name].endswith(there) and node.output[0] not in used]:
+        graph.node.remove(node)
 
 
 def to_int8(model: onnx.ModelProto) -> None:
