@@ -41,7 +41,10 @@ def parity_texts() -> list[str]:
 def reference_sparse(
     checkpoint: Checkpoint, activation: Activation, token_ids: Sequence[Sequence[int]], special_ids: Sequence[int]
 ) -> npt.NDArray[np.float32]:
-    """Weights by the book, in torch: activation on all scores, mask, then pooling. Shape ``(texts, vocabulary)``."""
+    """Weights by the book, in torch: activation on all scores, mask, then pooling. Shape ``(texts, vocabulary)``.
+
+    NaN where a gate's score lies within rounding of its threshold, so that either answer is right.
+    """
     loaded = family_of(checkpoint).load(checkpoint)
     book = _Book(checkpoint, activation, loaded, [] if checkpoint.pools_special else special_ids)
     return _run(loaded, token_ids, {"vocabulary": book.pool, "terms": book.terms, "gated": book.gated}[loaded.output])
@@ -87,9 +90,12 @@ class _Book:
         importance, openness = scores if gate and gate.expands else (scores, None)
         passes = torch.zeros(1, self.loaded.vocabulary, dtype=torch.bool)
         passes[0, ids[0]] = True
-        if gate and openness is not None:
-            passes |= torch.sigmoid(openness).amax(dim=1) > gate.threshold
-        return self.pool(importance, ids) * passes
+        weights = self.pool(importance, ids)
+        if not gate or openness is None:
+            return weights * passes
+        distance = openness.amax(dim=1) - torch.logit(torch.tensor(gate.threshold))
+        undecided = ~passes & (distance.abs() < TOLERANCE)
+        return (weights * (passes | (distance > 0))).masked_fill(undecided, float("nan"))
 
     def _activate(self, scores: Any) -> Any:
         import torch

@@ -303,8 +303,9 @@ def _tensors(folder: Path, paths: list[Path] | None = None) -> dict[str, Any]:
 def _require_safetensors(folder: Path) -> None:
     if not list(folder.glob("*.safetensors")):
         raise CheckpointError(
-            f"{folder} holds no *.safetensors. Pickled weights are not loaded; convert them once with "
-            "model.save_pretrained(folder, safe_serialization=True)."
+            f"{folder} holds no *.safetensors. Pickled weights are not loaded; convert them once: "
+            "safetensors.torch.save_file({name: value.clone().contiguous() for name, value in "
+            "torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors', {'format': 'pt'})."
         )
 
 

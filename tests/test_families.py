@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from checkpoints import TEXTS
+from checkpoints import TEXTS, masked_lm, sparse_encoder
 from family_checkpoints import Case, decoder, dense, echoed, encoder, lsr_mlm, sparterm, terms
 from gte_checkpoint import gte
 from hypothesis import HealthCheck, given, settings
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from opensearch_splade.errors import CheckpointError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.expansion import with_expansion
-from opensearch_splade.onnx_models.families import FAMILIES
+from opensearch_splade.onnx_models.families import FAMILIES, family_of
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import TOLERANCE
 
@@ -218,6 +218,62 @@ def test_prefixes_and_special_tokens_are_the_manifests(exported: Callable[[str],
     assert query == pytest.approx(one.encoder.features(*row))
 
 
+def test_prompts_of_sentence_transformers_are_read(tmp_path: Path) -> None:
+    """A checkpoint that states prompts was trained with them; sentence-transformers applies them, and so do we."""
+    from opensearch_splade.onnx_models.export import export_bundle
+
+    model = sparse_encoder(masked_lm("bert", tmp_path / "mlm"), pooling="max", activation="relu")
+    model.prompts = {"query": "what is ", "document": "the file : "}
+    model.save_pretrained(str(tmp_path / "st"))
+    encoder = SparseEncoder.load(export_bundle(str(tmp_path / "st"), tmp_path / "out").folder)
+    ask, read = encoder.encode_queries, encoder.encode_documents
+    for ours, theirs in ((ask, model.encode_query), (read, model.encode_document)):
+        expected = theirs(["read a csv file"]).to_dense().numpy()[0]
+        expected[encoder.vocabulary.dropped_ids] = 0
+        found = np.zeros_like(expected)
+        ids, weights = ours(["read a csv file"]).row(0)
+        found[ids] = weights
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_a_pickle_is_converted_by_the_line_that_the_error_gives(tmp_path: Path) -> None:
+    """The remedy is run as it stands, on a uniCOIL folder as the hub has them."""
+    import safetensors.torch
+    import torch
+
+    folder = terms(tmp_path / "unicoil", kind="bert", layout="unicoil").folder
+    torch.save(safetensors.torch.load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    checkpoint = open_checkpoint(str(folder))
+    with pytest.raises(CheckpointError, match="Pickled weights") as caught:
+        family_of(checkpoint).load(checkpoint)
+    line = str(caught.value).partition("convert them once: ")[2].rstrip(".")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        exec(line, {"safetensors": safetensors, "torch": torch})  # noqa: S102 - our own error message
+    assert open_checkpoint(str(folder)).family == "unicoil"
+
+
+def test_bge_m3_is_dense_where_that_is_wanted(tmp_path: Path) -> None:
+    """One checkpoint, two kinds: ``--kind dense`` reads its modules."""
+    folder = dense(tmp_path).folder
+    (folder / "sparse_linear.pt").write_bytes(b"")
+    assert open_checkpoint(str(folder), dense=True).kind == "dense"
+
+
+def test_families_are_listed() -> None:
+    """The registry as the command prints it, for people and for machines."""
+    from click.testing import CliRunner
+
+    from opensearch_splade.cli.main import main
+
+    shown = CliRunner().invoke(main, ["families"]).output
+    said = json.loads(CliRunner().invoke(main, ["families", "--json"]).output)
+    assert [row["name"] for row in said["families"]] == [family.name for family in FAMILIES]
+    assert all(row["name"] in shown and row["paper"] in shown for row in said["families"])
+    assert all(row["remedy"] for row in said["refused"])
+
+
 def test_the_prompt_is_part_of_the_fingerprint(exported: Callable[[str], Exported]) -> None:
     """What decides document vectors: the documents' prefix, not that of questions."""
     from opensearch_splade.onnx_models.bundle import fingerprint
@@ -324,8 +380,6 @@ def test_decoders_are_not_guessed(
 )
 def test_gte_does_not_compute_what_it_does_not_know(tmp_path: Path, change: dict[str, Any]) -> None:
     """A config value that would give other numbers is refused."""
-    from opensearch_splade.onnx_models.families import family_of
-
     folder = gte(tmp_path / "gte").folder
     _config(folder, **json.loads((folder / "config.json").read_text()) | change)
     checkpoint = open_checkpoint(str(folder))
