@@ -30,6 +30,7 @@ from opensearch_splade.onnx_models.bundle import (
 )
 from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Checkpoint, Kind
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.families import family_of
 from opensearch_splade.onnx_models.graph import OPSET, dense_graph, sparse_graph
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import compare, parity_texts, reference_dense, reference_sparse
@@ -153,7 +154,7 @@ class _Draft:
             vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
             expected[:, vocabulary.dropped_ids] = 0
             form = self._head_form(expected)
-            graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form)
+            graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
             table = self._query_weights(vocabulary, idf_texts)
         self._save(graph)
         found = np.zeros_like(expected)
@@ -167,8 +168,16 @@ class _Draft:
             write_table(self.folder / QUERY_WEIGHTS, table)
         self._describe(dimension, activation, form, parity, query_weights=self._query_side(table, idf_texts))
 
-    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm:
-        """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway."""
+    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm | None:
+        """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway.
+
+        One weight per input token needs no form at all, and a gate looks at all columns.
+        """
+        head = family_of(self.checkpoint).head
+        if head != "vocabulary":
+            if self.options.head == "screened":
+                raise CheckpointError(f"{self.checkpoint.name} ({self.checkpoint.family}) has no head to be screened.")
+            return "tiled" if head == "gated" else None
         if self.options.head != "auto":
             return self.options.head
         pays = float((expected > 0).mean()) <= SCREENED_SHARE

@@ -27,6 +27,7 @@ class Family:
         matches: The same as a predicate.
         read: Folder to checkpoint.
         load: Checkpoint to torch model.
+        head: What follows a state: ``vocabulary``, ``terms``, ``gated``; ``states`` where nothing does.
         pooling: Over the sequence.
         activation: Where a checkpoint does not state its own, the first.
         special_tokens: What happens to ``[CLS]``, ``<s>`` and the like.
@@ -46,6 +47,7 @@ class Family:
     special_tokens: str
     query_side: str
     paper: str
+    head: torch_models.Output = "vocabulary"
     max_length: str = _SHORTEST
 
 
@@ -72,6 +74,7 @@ FAMILIES = (
         matches=lambda look: look.has(SPARSE_LINEAR) and not look.dense,
         read=term_layouts.read_bge_m3,
         load=torch_models.load_bge_m3,
+        head="terms",
         pooling="max over repeats of a token",
         activation="relu",
         special_tokens="dropped",
@@ -85,6 +88,7 @@ FAMILIES = (
         matches=lambda look: look.has(SPARTERM),
         read=term_layouts.read_sparterm,
         load=torch_models.load_gated,
+        head="gated",
         pooling="sum or max, as stated",
         activation="relu, then the gate",
         special_tokens="dropped; their positions are pooled",
@@ -98,6 +102,7 @@ FAMILIES = (
         matches=lambda look: term_layouts.lsr_encoder(look)[1].get("model_type") == "MLP",
         read=term_layouts.read_lsr_mlp,
         load=torch_models.load_lsr_mlp,
+        head="terms",
         pooling="max over repeats of a token",
         activation="norm and activation as stated",
         special_tokens="dropped",
@@ -124,6 +129,7 @@ FAMILIES = (
         matches=Look.is_dense,
         read=layouts.read_dense,
         load=torch_models.load_dense,
+        head="states",
         pooling="mean or cls, as stated",
         activation="none",
         special_tokens="pooled",
@@ -137,6 +143,7 @@ FAMILIES = (
         matches=lambda look: bool(look.tensors & set(TOK_PROJ)),
         read=term_layouts.read_unicoil,
         load=torch_models.load_unicoil,
+        head="terms",
         pooling="max over repeats of a token",
         activation="relu",
         special_tokens="dropped",

@@ -147,7 +147,9 @@ def test_every_family_has_a_case() -> None:
 def test_export_equals_an_independent_forward_pass(exported: Callable[[str], Exported], name: str, text: str) -> None:
     """Law 1: within 1e-4 of Transformers, or of plain numpy where Transformers has no such model."""
     one = exported(name)
-    assert one.bundle.manifest.family == CASES[name][0]
+    manifest = one.bundle.manifest
+    row = next(family for family in FAMILIES if family.name == CASES[name][0])
+    assert (manifest.family, manifest.head is None) == (row.name, row.head in {"terms", "states"})
     np.testing.assert_allclose(one.vectors([text])[0], one.expected(text), atol=TOLERANCE)
 
 
@@ -371,6 +373,8 @@ def test_decoders_are_not_guessed(
 
     with pytest.raises(CheckpointError, match=message):
         export_bundle(str(exported("mistral").case.folder), tmp_path / "out", ExportOptions(**options))
+    with pytest.raises(CheckpointError, match="no head to be screened"):
+        export_bundle(str(exported("unicoil").case.folder), tmp_path / "out", ExportOptions(head="screened"))
     with pytest.raises(CheckpointError, match="no decoder"):
         export_bundle(str(exported("gte").case.folder), tmp_path / "out", ExportOptions(attention="causal"))
 
