@@ -98,7 +98,7 @@ def _ingest(cluster: Cluster, collection: Collection, index: str, console: Conso
         index=index,
         sparse=SparseEncoder.load("splade-tiny"),
         dense=DenseEncoder.load("minilm-l6"),
-        count_idf=True,
+        query_weights="idf",
     )
     if _is_complete(cluster, job, fresh=fresh):
         console.print(f"Index {index} is complete; nothing to ingest (--fresh does it again).", highlight=False)

@@ -14,7 +14,7 @@ from opensearch_splade.cli.rendering import outcomes_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.systems import score_error
-from opensearch_splade.query import Mode
+from opensearch_splade.query import Mode, QueryPruning
 from opensearch_splade.query.mode import SPARSE_LEGS
 
 
@@ -36,6 +36,7 @@ def evaluate(
     query_side: str,
     bundle: str | None,
     dense_bundle: str | None,
+    query_prune: QueryPruning | None,
     url: str | None,
     insecure: bool,
     as_json: bool,
@@ -52,7 +53,7 @@ def evaluate(
     """
     loaded = load_collection(collection, split)
     cluster = open_cluster(url, insecure=insecure)
-    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle), query_side)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune), query_side)
     outcomes = compare(loaded, searchers, modes, Console(stderr=True))
     first = next(iter(searchers.values()))
     asked = {leg for outcome in outcomes for leg in Mode.parse(outcome.mode).legs}

@@ -15,6 +15,7 @@ from opensearch_splade.errors import OspladeError
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.bundle import HeadForm, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Kind
+from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.types import Document
 
 
@@ -47,8 +48,10 @@ from opensearch_splade.types import Document
 )
 @click.option(
     "--query-weights",
-    metavar="idf:COLLECTION",
-    help="Makes the bundle inference-free: weights are token idf over a JSONL file, a BEIR folder or pydoc:.",
+    metavar="TABLE",
+    help="Makes the bundle inference-free: idf:COLLECTION (token idf over a JSONL file, a BEIR folder or pydoc:), "
+    "bm25:COLLECTION (the same, but repeating a token weighs more), table:FILE (.json of token: weight; .txt "
+    "with token, tab and weight on a line, or .safetensors) or binary (every token weighs 1).",
 )
 @click.option("--revision", help="Hub branch, tag or commit.")
 @click.option("--name", help="Name of the bundle. [default: the checkpoint's]")
@@ -77,10 +80,10 @@ def export(
     """
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
-    texts = _idf_texts(query_weights) if query_weights else None
+    table = _query_table(query_weights) if query_weights else None
     how_exactly = ExportOptions(**how, add_special_tokens=not no_special_tokens)
     with Console(stderr=True).status(f"exporting {escape(checkpoint)} ..."):
-        bundle = export_bundle(checkpoint, out, how_exactly, revision=revision, idf_texts=texts)
+        bundle = export_bundle(checkpoint, out, how_exactly, revision=revision, query_weights=table)
     manifest = bundle.manifest
     if as_json:
         click.echo(manifest.model_dump_json())
@@ -101,8 +104,16 @@ def export(
         )
 
 
-def _idf_texts(text: str) -> Iterator[str]:
-    kind, _, collection = text.partition(":")
-    if kind != "idf" or not collection:
-        raise OspladeError(f"--query-weights {text}: write idf:COLLECTION, for example idf:corpus.jsonl.")
+def _query_table(text: str) -> QueryTable:
+    match text.partition(":"):
+        case ("binary", "", ""):
+            return QueryTable("binary")
+        case ("table", ":", file) if file:
+            return QueryTable("table", file=Path(file))
+        case ("idf" | "bm25" as kind, ":", collection) if collection:
+            return QueryTable(kind, texts=_passages(collection))
+    raise OspladeError(f"--query-weights {text}: write idf:COLLECTION, bm25:COLLECTION, table:FILE or binary.")
+
+
+def _passages(collection: str) -> Iterator[str]:
     return (record.passage for record in read_source(collection) if isinstance(record, Document))

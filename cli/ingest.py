@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 import orjson
@@ -12,6 +13,7 @@ from rich.console import Console
 from opensearch_splade.cli import options
 from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, forecast, run_job
 from opensearch_splade.cli.wiring import open_cluster
+from opensearch_splade.index_meta import CountedWeights
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
@@ -27,8 +29,9 @@ SOME_DEAD = 3
 @click.option("--prune", metavar="KIND:VALUE", help="max_ratio:0.1, abs_value:0.05, top_k:200 or alpha_mass:0.95.")
 @click.option(
     "--query-weights",
-    type=click.Choice(["idf"]),
-    help="Count token idf over this source and keep it with the index, for inference-free questions in its own words.",
+    type=click.Choice(get_args(CountedWeights)),
+    help="Count token idf over this source and keep it with the index, for inference-free questions in its own words; "
+    "with bm25 a token that is repeated in a question weighs more.",
 )
 @click.option(
     "--dead-letters",
@@ -51,7 +54,7 @@ def ingest(
     bundle: str,
     dense_bundle: str | None,
     prune: str | None,
-    query_weights: str | None,
+    query_weights: CountedWeights | None,
     dead_letters: Path,
     analyzer: str,
     shards: int,
@@ -80,7 +83,7 @@ def ingest(
         sparse=SparseEncoder.load(bundle, device),
         dense=DenseEncoder.load(dense_bundle, device) if dense_bundle else None,
         pruning=Pruning.parse(prune) if prune else None,
-        count_idf=query_weights == "idf",
+        query_weights=query_weights,
         dead_letters=dead_letters,
         options=IndexOptions(analyzer, shards, replicas),
     )

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
-from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.index_meta import CountedWeights, IndexMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.pipeline import DocumentEncoder, IngestReport, run
@@ -41,7 +41,7 @@ class IngestJob:
     sparse: SparseEncoder
     dense: DenseEncoder | None = None
     pruning: Pruning | None = None
-    count_idf: bool = False
+    query_weights: CountedWeights | None = None
     dead_letters: Path = DEAD_LETTERS
     options: IndexOptions = field(default_factory=IndexOptions)
 
@@ -54,7 +54,7 @@ class IngestJob:
         """A fresh document encoder."""
         meta = self.meta
         marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
-        frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.count_idf else None
+        frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.query_weights else None
         return DocumentEncoder(self.sparse, self.dense, self.pruning, marker, frequencies)
 
 
@@ -72,8 +72,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         cluster.client.indices.refresh(index=job.index)
     # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
     check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
-    if encoder.frequencies is not None and report.indexed:
-        save_query_weights(cluster.client, job.index, encoder.frequencies.idf())
+    if encoder.frequencies is not None and job.query_weights and report.indexed:
+        save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
     return report
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from opensearch_splade.onnx_models import Device, shipped
+from opensearch_splade.query import QueryPruning
 
 _Decorated = Callable[..., Any]
 
@@ -54,13 +55,23 @@ def device(function: _Decorated) -> _Decorated:
 
 
 def query_encoders(function: _Decorated) -> _Decorated:
-    """``--bundle`` and ``--dense-bundle`` of commands that ask."""
+    """``--bundle``, ``--dense-bundle`` and ``--query-prune`` of commands that ask."""
+
+    def parse(_: click.Context, __: click.Parameter, text: str | None) -> QueryPruning | None:
+        return QueryPruning.parse(text) if text is not None else None
+
     options = (
         click.option(
             "--bundle", type=BUNDLE, help="Sparse bundle for questions. [default: the shipped one that made the index]"
         ),
         click.option(
             "--dense-bundle", type=BUNDLE, help="Dense bundle for questions. [default: the shipped one that made it]"
+        ),
+        click.option(
+            "--query-prune",
+            metavar="KIND:VALUE",
+            callback=parse,
+            help="Ask with the strongest features only: max_ratio:0.1, top_k:16, or max_ratio:0.1,top_k:16.",
         ),
     )
     for option in reversed(options):

@@ -12,6 +12,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
+from opensearch_splade.query import QueryPruning
 
 
 @click.command()
@@ -45,6 +46,7 @@ def search(
     dry_run: bool,
     bundle: str | None,
     dense_bundle: str | None,
+    query_prune: QueryPruning | None,
     url: str | None,
     insecure: bool,
     as_json: bool,
@@ -55,9 +57,10 @@ def search(
     Example:
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
+      osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
     """
     cluster = open_cluster(url, insecure=insecure)
-    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle), query_side)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune), query_side)
     searcher = next(iter(searchers.values()))
     asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
     if dry_run:

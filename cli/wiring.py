@@ -11,8 +11,8 @@ from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder, s
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.query_weights import load_query_weights
-from opensearch_splade.query import Searcher
-from opensearch_splade.types import Capabilities
+from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher
+from opensearch_splade.types import Capabilities, QueryEncoder
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -38,10 +38,17 @@ def open_cluster(url: str | None, *, insecure: bool = False) -> Cluster:
 
 @dataclass(frozen=True, slots=True)
 class QueryBundles:
-    """Bundles named for questions; ``None`` takes the shipped ones that made the index."""
+    """How questions are encoded.
+
+    Attributes:
+        sparse: Sparse bundle; ``None`` takes the shipped one that made the index.
+        dense: The same for the dense bundle.
+        pruning: Which features of a sparse question are asked with; ``None`` asks with all.
+    """
 
     sparse: str | None = None
     dense: str | None = None
+    pruning: QueryPruning | None = None
 
 
 def open_searchers(
@@ -65,7 +72,9 @@ def open_searchers(
                 "Give --bundle, or count query weights with `osplade ingest … --query-weights idf`."
             )
         sides = {query_side: sides[query_side]}
-    encoders: dict[str, SparseEncoder | None] = {**sides} if sides else {"": None}
+    encoders: dict[str, QueryEncoder | None] = {**sides} if sides else {"": None}
+    if pruning := bundles.pruning:
+        encoders = {side: encoder and PrunedQueries(encoder, pruning) for side, encoder in encoders.items()}
     return {
         side: Searcher(cluster.client, index, capabilities=cluster.capabilities, sparse=encoder, dense=dense)
         for side, encoder in encoders.items()
@@ -82,7 +91,7 @@ def _sparse_sides(cluster: Cluster, meta: IndexMeta, given: str | None, wanted: 
     sides: dict[str, SparseEncoder] = {}
     if encoders and meta.query_weights and wanted != "siamese":
         table = load_query_weights(cluster.client, meta.query_weights)
-        sides["inference-free"] = next(iter(encoders.values())).with_query_weights(table)
+        sides["inference-free"] = next(iter(encoders.values())).with_query_weights(table, meta.query_weights.kind)
     elif "inference-free" in encoders:
         sides["inference-free"] = encoders["inference-free"]
     if "siamese" in encoders:

@@ -31,7 +31,8 @@ _SHIPPED = Path(str(files("opensearch_splade.onnx_models"))) / "bundles"
 Precision = Literal["fp32", "fp16", "int8"]
 HeadForm = Literal["tiled", "screened"]
 """How a sparse graph finds the maximum over the sequence; both give the same weights (``tiles``, ``screening``)."""
-QuerySide = Literal["checkpoint", "idf"]
+TableKind = Literal["checkpoint", "idf", "bm25", "table", "binary"]
+"""Kind of a query-weight table. ``bm25`` weighs a token by how often it stands in the query too, the others do not."""
 
 
 class _Record(BaseModel):
@@ -73,7 +74,8 @@ class Manifest(_Record):
         family: Row of the registry that the checkpoint was recognised by (``osplade families``).
         attention: Of decoders.
         prompt: What stands around texts, where anything does.
-        query_weights: Where an inference-free bundle's table comes from: the checkpoint, or counted over a corpus.
+        query_weights: Kind of an inference-free bundle's table: the checkpoint's own, ``idf`` of a corpus, ``bm25``
+            (idf that saturates with the query's own term frequency), a ``table`` the user gave, or ``binary``.
         fingerprint: Hash of everything that decides document vectors. Query weights are left out on purpose: they
             change which stored vectors a question likes, not the vectors, so a siamese bundle and an inference-free one
             made of the same model may ask the same index.
@@ -97,7 +99,7 @@ class Manifest(_Record):
     family: str | None = None
     attention: Attention | None = None
     prompt: Prompt | None = None
-    query_weights: QuerySide | None = None
+    query_weights: TableKind | None = None
     origin: Origin
     parity: Parity
     fingerprint: str

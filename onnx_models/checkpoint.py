@@ -52,7 +52,7 @@ class Checkpoint:
         gate: Of gated checkpoints.
         prompt: What it wants around texts.
         normalize: Whether dense vectors are scaled to length 1.
-        query_weights: ``idf.json`` or the safetensors file of a ``SparseStaticEmbedding``.
+        query_weights: ``idf.json``, ``query_token_weights.txt`` or a ``SparseStaticEmbedding``'s safetensors file.
         max_length: The checkpoint's own limit in tokens, special tokens included; ``None`` where it does not say.
         revision: Hub commit where known.
         licence: SPDX-like name from the model card where known.

@@ -70,6 +70,8 @@ class Device:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Lengths differ from batch to batch; a pattern kept for each would keep its memory too.
+        options.enable_mem_pattern = self.kind != "cpu"
         if _saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
         # The fused operator is several times slower on CPU than addition and normalisation apart.

@@ -1,22 +1,22 @@
-"""Encoders: texts to vectors by a bundle."""
+"""Sparse encoder: texts to sparse vectors by a bundle."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import BundleError
-from opensearch_splade.onnx_models.bundle import Bundle
+from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
-from opensearch_splade.onnx_models.plan import load_plan
+from opensearch_splade.onnx_models.plan import Plan, query_plan
 from opensearch_splade.onnx_models.prompt import NO_PROMPT
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
-from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.session import Arrays, Session
 from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
 from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack, to_rows
 from opensearch_splade.onnx_models.stream import in_order, tokenised
@@ -24,16 +24,23 @@ from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.types import Features, SparseVectors
 
+_NO_RATIO = np.zeros(1, np.float32)  # max_ratio prunes documents; queries have their own pruning
+
 
 class SparseEncoder:
     """A sparse bundle at work. The graph is loaded when the first document (or siamese query) comes, not before.
 
+    Documents go through a session that runs several batches at once; a siamese query through a small one of its own, in
+    which all cores share that one text.
+
     Args:
         bundle: A siamese or inference-free bundle.
         device: Where the graph runs.
-        max_ratio: Drops features below this share of their document's strongest, on the device.
         query_weights: Feature to weight; replaces the bundle's own query side, for example by a table counted over the
             very corpus that is searched.
+        table_kind: What kind of table ``query_weights`` is: ``bm25`` also counts how often a token stands in the query.
+        max_ratio: Drops features of documents below this share of their strongest, on the device.
+        plan: Batches and threads; what ``osplade tune`` kept by default.
 
     Raises:
         BundleError: The bundle is dense, or its files do not fit together.
@@ -50,7 +57,9 @@ class SparseEncoder:
         device: Device,
         query_weights: Mapping[str, float] | None = None,
         *,
+        table_kind: TableKind = "table",
         max_ratio: float = 0.0,
+        plan: Plan | None = None,
     ) -> None:
         manifest = bundle.manifest
         if manifest.kind == "dense":
@@ -60,10 +69,11 @@ class SparseEncoder:
         self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length, manifest.prompt or NO_PROMPT)
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
-            query_weights = read_table(bundle.query_weights)
+            query_weights, table_kind = read_table(bundle.query_weights), manifest.query_weights or "checkpoint"
+        self._plan = plan
         self._max_ratio = np.array([max_ratio], np.float32)
         self._top_k = np.array([DEFAULT_TOP_K], np.int64)
-        self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary)
+        self._table = None if query_weights is None else QueryWeights(query_weights, self.vocabulary, table_kind)
 
     @classmethod
     def load(
@@ -71,13 +81,23 @@ class SparseEncoder:
         bundle: str | Path,
         device: Device | None = None,
         query_weights: Mapping[str, float] | None = None,
+        *,
+        table_kind: TableKind = "table",
+        max_ratio: float = 0.0,
+        plan: Plan | None = None,
     ) -> SparseEncoder:
         """Opens a bundle folder or a shipped bundle by name; see the class for the arguments."""
-        return cls(Bundle.open(bundle), device or Device(), query_weights)
+        opened = Bundle.open(bundle)
+        return cls(opened, device or Device(), query_weights, table_kind=table_kind, max_ratio=max_ratio, plan=plan)
 
-    def with_query_weights(self, query_weights: Mapping[str, float] | None) -> SparseEncoder:
+    def with_query_weights(
+        self, query_weights: Mapping[str, float] | None, table_kind: TableKind = "table"
+    ) -> SparseEncoder:
         """The same documents with another query side; ``None`` gives the bundle's own."""
-        return SparseEncoder(self.bundle, self.device, query_weights)
+        ratio = float(self._max_ratio[0])
+        return SparseEncoder(
+            self.bundle, self.device, query_weights, table_kind=table_kind, max_ratio=ratio, plan=self._plan
+        )
 
     @property
     def fingerprint(self) -> str:
@@ -106,18 +126,25 @@ class SparseEncoder:
         return stack(self.stream_tokens(token_ids))
 
     def _encode(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
-        options: dict[str, npt.NDArray[Any]] = {MAX_RATIO: self._max_ratio, TOP_K: self._top_k}
-        token_ids, weights, count = self._session.run(batch, OUTPUTS, options)
+        return to_rows(*self._strongest(self._session, batch, self._max_ratio))
+
+    def _encode_whole(self, batch: Sequence[Sequence[int]]) -> list[SparseRow]:
+        return to_rows(*self._strongest(self._session, batch, _NO_RATIO))
+
+    def _strongest(self, session: Session, batch: Sequence[Sequence[int]], ratio: npt.NDArray[np.float32]) -> Arrays:
+        """Token ids and weights ``(batch, k)``, strongest first, and how many of each row are features."""
+        token_ids, weights, count = session.run(batch, OUTPUTS, {MAX_RATIO: ratio, TOP_K: self._top_k})
         if count.max() > token_ids.shape[1]:
             # Denser than documents usually are. Nothing is cut off: more is asked for, now and from now on.
             self._top_k = np.array([max(count.max(), self._top_k[0])], np.int64)
-            return self._encode(batch)
-        return to_rows(token_ids, weights, count)
+            return self._strongest(session, batch, ratio)
+        return token_ids, weights, count
 
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
         if self._table is None:
-            return self.encode_tokens(self.tokenizer.encode(texts, query=True))
+            token_ids = self.tokenizer.encode(texts, query=True)
+            return stack(row or EMPTY for row in in_order(token_ids, self._encode_whole, self._session))
         ids = self.vocabulary.ids
         found = [self._table.weigh(tokens) for tokens in self.tokenizer.encode(texts, special=False)]
         rows = [sorted((ids[feature], weight) for feature, weight in features.items()) for features in found]
@@ -127,11 +154,13 @@ class SparseEncoder:
 
     def encode_query(self, text: str) -> Features:
         """Feature to weight, strongest first. Inference-free: no model is loaded, now or later."""
+        [tokens] = self.tokenizer.encode([text], special=self._table is None, query=True)
         if self._table is not None:
-            return self._table.weigh(self.tokenizer.encode([text], special=False)[0])
-        token_ids, weights = self.encode_queries([text]).row(0)
-        order = np.argsort(-weights, kind="stable")
-        return self.features(token_ids[order], weights[order])
+            return self._table.weigh(tokens)
+        if not tokens:  # an empty text, where the tokenizer puts nothing around it
+            return {}
+        token_ids, weights, [count] = self._strongest(self._query_session, [tokens], _NO_RATIO)
+        return self.features(token_ids[0, :count], weights[0, :count])
 
     def features(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> Features:
         """One row by name."""
@@ -140,61 +169,10 @@ class SparseEncoder:
 
     @cached_property
     def _session(self) -> Session:
-        return _session(self.bundle, self.device)
-
-
-class DenseEncoder:
-    """A dense bundle at work.
-
-    Args:
-        bundle: A dense bundle.
-        device: Where the graph runs.
-
-    Raises:
-        BundleError: The bundle is sparse.
-    """
-
-    def __init__(self, bundle: Bundle, device: Device) -> None:
-        manifest = bundle.manifest
-        if manifest.kind != "dense":
-            raise BundleError(f"{manifest.name} is a sparse bundle ({manifest.kind}); a dense one is needed here.")
-        self.bundle = bundle
-        self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)
-        self.device = device
-
-    @classmethod
-    def load(cls, bundle: str | Path, device: Device | None = None) -> DenseEncoder:
-        """Opens a bundle folder or a shipped bundle by name."""
-        return cls(Bundle.open(bundle), device or Device())
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of everything that decides vectors."""
-        return self.bundle.manifest.fingerprint
-
-    @property
-    def dimension(self) -> int:
-        """Width of a vector."""
-        return self.bundle.manifest.dimension
-
-    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Shape ``(texts, dimension)``, in the order given; zeros for a text without any token."""
-        out = np.zeros((len(texts), self.dimension), np.float32)
-        token_ids = tokenised(texts, self.tokenizer.encode)
-        for place, vector in enumerate(self._session.run_all(token_ids, "embedding")):
-            if vector is not None:
-                out[place] = vector
-        return out
-
-    def embed_query(self, text: str) -> list[float]:
-        """One vector as JSON numbers."""
-        vector: list[float] = self.encode([text])[0].tolist()
-        return vector
+        return Session.of(self.bundle, self.device, self._plan)
 
     @cached_property
-    def _session(self) -> Session:
-        return _session(self.bundle, self.device)
-
-
-def _session(bundle: Bundle, device: Device) -> Session:
-    return Session(bundle.model, device, load_plan(bundle.manifest.fingerprint, device.kind, device.cores))
+    def _query_session(self) -> Session:
+        size = self.bundle.model.stat().st_size
+        plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length, size)
+        return Session(self.bundle.model, self.device, plan)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +22,7 @@ from opensearch_splade.onnx_models.bundle import (
     Origin,
     Parity,
     Precision,
-    QuerySide,
+    TableKind,
     fingerprint,
     sha256,
 )
@@ -35,7 +33,8 @@ from opensearch_splade.onnx_models.graph import OPSET, dense_graph, sparse_graph
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import compare, parity_texts, reference_dense, reference_sparse
 from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, checked
-from opensearch_splade.onnx_models.query_weights import DocumentFrequencies, read_checkpoint_table, write_table
+from opensearch_splade.onnx_models.query_tables import QueryTable
+from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.tiles import TILE
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
@@ -94,7 +93,7 @@ def export_bundle(
     options: ExportOptions | None = None,
     *,
     revision: str | None = None,
-    idf_texts: Iterable[str] | None = None,
+    query_weights: QueryTable | None = None,
 ) -> Bundle:
     """Exports a checkpoint into the folder ``out``, all or nothing.
 
@@ -103,8 +102,8 @@ def export_bundle(
         out: The bundle folder to make.
         options: See ``ExportOptions``.
         revision: Hub branch, tag or commit.
-        idf_texts: Passages whose inverse document frequencies become the query weights: makes an inference-free bundle
-            of any sparse checkpoint.
+        query_weights: Query weights in place of the checkpoint's own: makes an inference-free bundle of any sparse
+            checkpoint.
 
     Raises:
         CheckpointError: The checkpoint cannot be read, or the options contradict it.
@@ -114,12 +113,12 @@ def export_bundle(
     options = options or ExportOptions()
     _check_free(out, replace=options.replace)
     opened = _decided(open_checkpoint(checkpoint, revision=revision, dense=options.kind == "dense"), options)
-    kind = _kind(opened, options, has_idf=idf_texts is not None)
+    kind = _kind(opened, options, has_table=query_weights is not None)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
         draft = Path(folder) / "bundle"
         draft.mkdir()
-        _Draft(draft, opened, kind, options).write(idf_texts)
+        _Draft(draft, opened, kind, options).write(query_weights)
         draft.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)
@@ -139,9 +138,9 @@ class _Draft:
         shutil.copyfile(checkpoint.tokenizer_folder / TOKENIZER, folder / TOKENIZER)
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.max_length, checkpoint.prompt)
 
-    def write(self, idf_texts: Iterable[str] | None) -> None:
+    def write(self, query_weights: QueryTable | None) -> None:
         token_ids = self.tokenizer.encode(parity_texts())
-        table: Mapping[str, float] | None = None
+        source: QueryTable | None = None
         activation: Activation | None = None
         form: HeadForm | None = None
         if self.kind == "dense":
@@ -155,7 +154,9 @@ class _Draft:
             expected[:, vocabulary.dropped_ids] = 0
             form = self._head_form(expected)
             graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
-            table = self._query_weights(vocabulary, idf_texts)
+            if self.kind == "inference-free":
+                source = query_weights or self._own_table()
+                write_table(self.folder / QUERY_WEIGHTS, source.make(self.tokenizer, vocabulary))
         self._save(graph)
         found = np.zeros_like(expected)
         output = "embedding" if self.kind == "dense" else "weights"
@@ -164,9 +165,7 @@ class _Draft:
                 found[place] = row
         expected = np.where(np.isnan(expected), found, expected)  # a gate that may be open or shut
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)
-        if table is not None:
-            write_table(self.folder / QUERY_WEIGHTS, table)
-        self._describe(dimension, activation, form, parity, query_weights=self._query_side(table, idf_texts))
+        self._describe(dimension, activation, form, parity, query_weights=source.kind if source else None)
 
     def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm | None:
         """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway.
@@ -183,22 +182,12 @@ class _Draft:
         pays = float((expected > 0).mean()) <= SCREENED_SHARE
         return "screened" if pays and self.options.precision == "fp32" and self.checkpoint.pooling == "max" else "tiled"
 
-    def _query_weights(self, vocabulary: Vocabulary, idf_texts: Iterable[str] | None) -> Mapping[str, float] | None:
-        if self.kind != "inference-free":
-            return None
-        if idf_texts is not None:
-            return count_idf(idf_texts, self.tokenizer, vocabulary)
+    def _own_table(self) -> QueryTable:
         if self.checkpoint.query_weights is None:
             raise CheckpointError(
                 f"{self.checkpoint.name} has no query weights; give --query-weights idf:COLLECTION to count them."
             )
-        return read_checkpoint_table(self.checkpoint.query_weights, vocabulary, self.tokenizer.vocabulary)
-
-    @staticmethod
-    def _query_side(table: Mapping[str, float] | None, idf_texts: Iterable[str] | None) -> QuerySide | None:
-        if table is None:
-            return None
-        return "checkpoint" if idf_texts is None else "idf"
+        return QueryTable("checkpoint", file=self.checkpoint.query_weights)
 
     def _save(self, graph: onnx.ModelProto) -> None:
         import onnx
@@ -214,7 +203,7 @@ class _Draft:
         activation: Activation | None,
         form: HeadForm | None,
         parity: Parity,
-        query_weights: QuerySide | None,
+        query_weights: TableKind | None,
     ) -> None:
         names = [MODEL, TOKENIZER] + ([QUERY_WEIGHTS] if (self.folder / QUERY_WEIGHTS).exists() else [])
         checkpoint, options = self.checkpoint, self.options
@@ -249,30 +238,15 @@ class _Draft:
         (self.folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def count_idf(texts: Iterable[str], tokenizer: Tokenizer, vocabulary: Vocabulary) -> dict[str, float]:
-    """Inverse document frequencies of a stream of passages, in bounded memory.
-
-    Raises:
-        CheckpointError: There is no passage.
-    """
-    counts = DocumentFrequencies(vocabulary)
-    stream = iter(texts)
-    while chunk := list(islice(stream, 1024)):
-        counts.add(tokenizer.encode(chunk, special=False))
-    if not counts.passages:
-        raise CheckpointError("The collection for --query-weights idf: holds no passage to count.")
-    return counts.idf()
-
-
-def _kind(checkpoint: Checkpoint, options: ExportOptions, *, has_idf: bool) -> Kind:
+def _kind(checkpoint: Checkpoint, options: ExportOptions, *, has_table: bool) -> Kind:
     wanted = options.kind
     if wanted == "auto":
-        wanted = "inference-free" if has_idf else checkpoint.kind
+        wanted = "inference-free" if has_table else checkpoint.kind
     if (wanted == "dense") != (checkpoint.kind == "dense"):
         raise CheckpointError(
             f"{checkpoint.name} is a {checkpoint.kind} checkpoint; it cannot be exported as {wanted}."
         )
-    if has_idf and wanted != "inference-free":
+    if has_table and wanted != "inference-free":
         raise CheckpointError(f"Query weights are for inference-free bundles, not for a {wanted} one.")
     return wanted
 

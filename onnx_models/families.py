@@ -230,7 +230,7 @@ REFUSALS = (
     Refusal(
         "an LSR checkpoint with two encoders, query_encoder and doc_encoder",
         term_layouts.unshared_lsr,
-        "export its doc_encoder folder with --query-weights idf:COLLECTION",
+        "export its doc_encoder folder with --query-weights idf:COLLECTION, or binary where query_encoder is BINARY",
     ),
     Refusal(
         "an LSR encoder of another type than MLP and MLM",

@@ -133,11 +133,11 @@ def _scores(write: NodeWriter, states: str, head: Head, *, int8: bool, form: Hea
 
 
 def _sums(write: NodeWriter, states: str, head: Head, mask: str) -> str:
-    name = write.shared(head.weight)
+    columns = write.columns(write.shared(head.weight), spans(len(head.bias)))
     mask = write.node("Unsqueeze", mask, write.constant(np.array([2])))
     sums: list[str] = []
-    for start, stop in spans(len(head.bias)):
-        tile = write.node("MatMul", states, write.columns(name, (start, stop)))
+    for (start, stop), column in zip(spans(len(head.bias)), columns, strict=True):
+        tile = write.node("MatMul", states, column)
         scores = write.node("Add", tile, write.constant(head.bias[start:stop]))
         weights = activate(write, _capped(write, scores, head.softcap), head.activation)
         masked = write.node("Mul", weights, mask)

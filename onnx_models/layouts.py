@@ -1,7 +1,7 @@
 """Layouts: how a plain Transformers folder and a sentence-transformers folder are read.
 
-* a plain folder (``config.json`` at the root; an ``idf.json`` beside it makes it inference-free, as in the OpenSearch
-  doc models);
+* a plain folder (``config.json`` at the root; an ``idf.json`` or ``query_token_weights.txt`` beside it makes it
+  inference-free, as in the OpenSearch doc models);
 * a sentence-transformers ``SparseEncoder`` folder (``modules.json``): ``SpladePooling`` states pooling and activation,
   a ``Router`` with ``SparseStaticEmbedding`` states the query weights;
 * a dense sentence-transformers folder (``modules.json`` with ``Pooling`` and, maybe, ``Normalize``).
@@ -19,6 +19,7 @@ from opensearch_splade.onnx_models.prompt import Prompt
 
 # sentence-transformers names the activation by what happens to the logits *before* its own log1p.
 _ACTIVATIONS: dict[str, Activation] = {"relu": "log1p", "log1p_relu": "log1p_log1p"}
+_TABLES = ("idf.json", "query_token_weights.txt")
 _STATIC = "SparseStaticEmbedding"
 
 
@@ -37,15 +38,14 @@ def read_decoder(look: Look) -> Checkpoint:
 
 
 def _plain(look: Look) -> Checkpoint:
-    idf = look.folder / "idf.json"
-    free = idf.is_file()
+    tables = [path for name in _TABLES if (path := look.folder / name).is_file()]
     return Checkpoint(
         name=look.folder.name,
         folder=look.folder,
         transformer=look.folder,
-        kind="inference-free" if free else "siamese",
+        kind="inference-free" if tables else "siamese",
         pooling="max",
-        query_weights=idf if free else None,
+        query_weights=tables[0] if tables else None,
     )
 
 

@@ -1,23 +1,29 @@
 """Query weights: the table that answers for a query model in inference-free retrieval.
 
-A query's weight for a token is looked up, not computed (arXiv 2411.04403); how often a token stands in the query does
-not count. The table is learned with the checkpoint, or the inverse document frequency of a corpus.
+A query's weight for a token is looked up, not computed (arXiv 2411.04403). The table is learned with the checkpoint,
+given by the user, 1 for every token (SPLADE-doc, arXiv 2109.10086), or the inverse document frequency of a corpus.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
 
-from opensearch_splade.errors import BundleError, CheckpointError
+from opensearch_splade.errors import BundleError
 from opensearch_splade.types import Features
 
 if TYPE_CHECKING:
+    from opensearch_splade.onnx_models.bundle import TableKind
     from opensearch_splade.onnx_models.vocabulary import Vocabulary
+
+K3 = 8.0
+"""Okapi's k3: how fast a token's weight saturates as it is repeated in the query. 8 is what Robertson's group took for
+long queries and Terrier's default; without a bound (Lucene) a token would weigh as often as it stands there."""
 
 
 class QueryWeights:
@@ -26,18 +32,39 @@ class QueryWeights:
     Args:
         table: Feature to weight. Features without one weigh nothing, so they are not asked for.
         vocabulary: The bundle's.
+        kind: What kind of table it is. Only with ``bm25`` does it count how often a token stands in the query.
     """
 
-    def __init__(self, table: Mapping[str, float], vocabulary: Vocabulary) -> None:
-        self.table = dict(table)
-        self._features = vocabulary.features
-        self._by_id = [table.get(feature, 0.0) for feature in vocabulary.features]
+    def __init__(self, table: Mapping[str, float], vocabulary: Vocabulary, kind: TableKind = "table") -> None:
+        self._counts = kind == "bm25"
+        # In the form that sorts strongest first, ties by name: a look-up takes a few microseconds.
+        self._by_id = {
+            token: (-weight, feature)
+            for token, feature in enumerate(vocabulary.features)
+            if feature and (weight := table.get(feature, 0.0)) > 0
+        }
 
     def weigh(self, token_ids: Iterable[int]) -> Features:
         """Feature to weight for the distinct tokens of a query, strongest first."""
-        by_id, features = self._by_id, self._features
-        found = [(features[token], by_id[token]) for token in set(token_ids) if token < len(by_id) and by_id[token] > 0]
-        return dict(sorted(found, key=lambda item: (-item[1], item[0])))
+        if self._counts:
+            return self._saturated(Counter(token_ids))
+        found = filter(None, map(self._by_id.get, set(token_ids)))
+        return {feature: -negative for negative, feature in sorted(found)}
+
+    def _saturated(self, counts: Mapping[int, int]) -> Features:
+        by_id = self._by_id
+        known = [(*by_id[token], count) for token, count in counts.items() if token in by_id]
+        found = [(negative * saturation(count), feature) for negative, feature, count in known]
+        return {feature: -negative for negative, feature in sorted(found)}
+
+
+def saturation(count: int) -> float:
+    """What a token that stands ``count`` times in a query weighs, in tokens that stand there once.
+
+    ``count * (k3 + 1) / (count + k3)``: the query's half of Okapi BM25 (Robertson et al., TREC-3), 1 for 1, below
+    ``k3 + 1`` for any.
+    """
+    return count * (K3 + 1) / (count + K3)
 
 
 class DocumentFrequencies:
@@ -74,34 +101,15 @@ def read_table(path: Path) -> dict[str, float]:
     """A bundle's ``query_weights.json``.
 
     Raises:
-        BundleError: It is not a JSON object of positive numbers.
+        BundleError: It is not a JSON object of numbers.
     """
     try:
         table = orjson.loads(path.read_bytes())
     except ValueError as error:
         raise BundleError(f"{path} is not valid JSON: {error}.") from error
-    if not isinstance(table, dict) or not all(isinstance(value, int | float) for value in table.values()):
+    if not isinstance(table, dict) or not all(type(value) in {int, float} for value in table.values()):
         raise BundleError(f"{path} must hold one JSON object of token: weight.")
     return {feature: float(value) for feature, value in table.items()}
-
-
-def read_checkpoint_table(path: Path, vocabulary: Vocabulary, tokens: Mapping[str, int]) -> dict[str, float]:
-    """The query weights of a checkpoint: ``idf.json`` ({token: weight}) or a ``SparseStaticEmbedding``'s safetensors.
-
-    Raises:
-        CheckpointError: The table does not fit the vocabulary.
-    """
-    if path.suffix == ".json":
-        by_id = {tokens[token]: weight for token, weight in read_table(path).items() if token in tokens}
-    else:
-        from safetensors.numpy import load_file
-
-        weights = load_file(path)["weight"].reshape(-1)
-        if len(weights) > len(vocabulary):
-            raise CheckpointError(f"{path} holds {len(weights)} query weights for a vocabulary of {len(vocabulary)}.")
-        by_id = dict(enumerate(map(float, weights)))
-    features = vocabulary.features
-    return {features[token]: weight for token, weight in sorted(by_id.items()) if features[token] and weight > 0}
 
 
 def write_table(path: Path, table: Mapping[str, float]) -> None:

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from opensearch_splade.errors import BundleError, DeviceError, OspladeError
 from opensearch_splade.onnx_models.batches import Tokens, pad
+from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
-from opensearch_splade.onnx_models.plan import Plan
+from opensearch_splade.onnx_models.plan import Plan, load_plan
 from opensearch_splade.onnx_models.stream import in_order
 
 Arrays = tuple[npt.NDArray[Any], ...]
@@ -52,6 +53,12 @@ class Session:
             raise
         except Exception as error:  # onnxruntime raises a dozen types with no base of their own
             raise BundleError(f"{model} cannot be run: {error}.") from error
+
+    @classmethod
+    def of(cls, bundle: Bundle, device: Device, plan: Plan | None = None) -> Session:
+        """A bundle's graph, by the plan given, else by the one tuned for it here, else by the device's own."""
+        plan = plan or load_plan(bundle.manifest.fingerprint, device.kind, device.cores)
+        return cls(bundle.model, device, plan)
 
     def replanned(self, plan: Plan) -> Session:
         """The same loaded graph with other batches; the threads of a batch cannot change."""

@@ -35,7 +35,7 @@ def add_sparse_output(write: NodeWriter, weights: str, candidates: str | None = 
     top_k = write.optional_input(TOP_K, np.array([DEFAULT_TOP_K]))
     ratio = write.optional_input(MAX_RATIO, np.zeros(1, np.float32))
     columns = write.node("Shape", weights, start=1, end=2)
-    values, places = write.two_outputs("TopK", weights, write.node("Min", top_k, columns))
+    values, places = write.outputs(2, "TopK", weights, write.node("Min", top_k, columns))
     threshold = write.node("Mul", write.node("ReduceMax", weights, axes=[1], keepdims=1), ratio)
     positive = write.node("Greater", weights, write.constant(np.float32(0)))
     kept = write.node("And", positive, write.node("GreaterOrEqual", weights, threshold))

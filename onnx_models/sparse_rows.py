@@ -12,6 +12,7 @@ from opensearch_splade.types import SparseVectors
 SparseRow = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
 """Token ids, ascending, and their positive weights."""
 
+_LAST = np.iinfo(np.int64).max
 EMPTY: SparseRow = (np.empty(0, np.int32), np.empty(0, np.float32))
 
 
@@ -25,11 +26,14 @@ def to_rows(
         weights: Shape ``(batch, k)``, strongest first.
         count: Shape ``(batch,)``, at most ``k``.
     """
-    kept = np.arange(token_ids.shape[1]) < count[:, None]
-    order = np.argsort(np.where(kept, token_ids, np.iinfo(np.int32).max), axis=1)
-    ids, strengths = np.take_along_axis(token_ids, order, 1), np.take_along_axis(weights, order, 1)
-    # Copies, so that a row does not keep the whole batch in memory.
-    return [(ids[row, :end].copy(), strengths[row, :end].copy()) for row, end in enumerate(count.tolist())]
+    # Id and weight as one number, so that one sort by id carries the weights along.
+    ids, weights = token_ids[:, : count.max(initial=0)], weights[:, : count.max(initial=0)]
+    pairs = ids.astype(np.int64) << 32 | weights.view(np.uint32)
+    pairs[np.arange(pairs.shape[1]) >= count[:, None]] = _LAST
+    pairs.sort(axis=1)
+    ids, bits = (pairs >> 32).astype(np.int32), pairs.astype(np.uint32)
+    weights = bits.view(np.float32)
+    return [(ids[row, :end], weights[row, :end]) for row, end in enumerate(count.tolist())]
 
 
 def stack(rows: Iterable[SparseRow]) -> SparseVectors:

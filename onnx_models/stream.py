@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 from opensearch_splade.onnx_models.batches import SlidingWindow, Tokens
@@ -44,6 +45,7 @@ def in_order(
     """
     waiting, source = SlidingWindow(), enumerate(token_ids)
     running: dict[Future[list[Row]], list[int]] = {}
+    done: SimpleQueue[Future[list[Row]]] = SimpleQueue()  # cheaper than `concurrent.futures.wait`
     finished: dict[int, Row | None] = {}
     exhausted, given = False, 0
     with ThreadPoolExecutor(session.plan.batches, thread_name_prefix="encoder") as workers:
@@ -59,10 +61,12 @@ def in_order(
                 # One batch more than run at once, so that no worker waits for this thread.
                 while waiting and len(running) <= session.plan.batches:
                     places, batch = waiting.take(session.token_budget)
-                    running[workers.submit(_collect, run, batch)] = places
+                    future = workers.submit(_collect, run, batch)
+                    running[future] = places
+                    future.add_done_callback(done.put)
                 if running:
-                    for done in wait(running, return_when=FIRST_COMPLETED).done:
-                        finished.update(zip(running.pop(done), done.result(), strict=True))
+                    future = done.get()
+                    finished.update(zip(running.pop(future), future.result(), strict=True))
                 while given in finished:
                     yield finished.pop(given)
                     given += 1

@@ -50,9 +50,9 @@ def join_halves(write: NodeWriter, maxima: str) -> str:
 
 def maxima(write: NodeWriter, states: str, weight: npt.NDArray[np.float32]) -> str:
     """``max_t W h_t`` in float32: states ``(batch, length, hidden)`` to ``(batch, vocabulary)``."""
-    name = write.shared(weight)
+    columns = write.columns(write.shared(weight), spans(len(weight)))
     states = halves(write, states)
-    tiles = [write.node("MatMul", states, write.columns(name, span)) for span in spans(len(weight))]
+    tiles = [write.node("MatMul", states, tile) for tile in columns]
     return _reduce(write, tiles)
 
 
@@ -70,7 +70,8 @@ def int8_maxima(write: NodeWriter, states: str, rows: str, vocabulary: int) -> t
     """
     values, scale = quantize_activations(write, states, axes=[1, 2])
     values, zero = halves(write, values), zero_point(write)
-    tiles = [write.node("MatMulInteger", values, write.columns(rows, span), zero) for span in spans(vocabulary)]
+    columns = write.columns(rows, spans(vocabulary))
+    tiles = [write.node("MatMulInteger", values, tile, zero) for tile in columns]
     scale = write.node("Squeeze", scale, write.constant(np.array([2])))
     return write.node("Cast", _reduce(write, tiles), to=1), scale
 

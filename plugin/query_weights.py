@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from opensearch_splade.errors import TargetError
-from opensearch_splade.index_meta import IndexMeta, QueryWeightsMeta
+from opensearch_splade.index_meta import CountedWeights, IndexMeta, QueryWeightsMeta
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Json
 
@@ -29,13 +29,16 @@ _BODY: Json = {
 }
 
 
-def save_query_weights(client: OpenSearch, index: str, table: Mapping[str, float]) -> QueryWeightsMeta:
+def save_query_weights(
+    client: OpenSearch, index: str, table: Mapping[str, float], kind: CountedWeights = "idf"
+) -> QueryWeightsMeta:
     """Stores a table and points the index to it, in this order: an index never points to nothing.
 
     Args:
         client: Connected to the cluster.
         index: An index made by this package.
         table: Feature to weight.
+        kind: How it weighs a question; kept in the mapping, since ``idf`` and ``bm25`` have the same table.
 
     Raises:
         TargetError: There is no such index, or it is not one of ours.
@@ -43,7 +46,7 @@ def save_query_weights(client: OpenSearch, index: str, table: Mapping[str, float
     """
     meta = IndexMeta.read(client, index)
     identity = hashlib.sha256(orjson.dumps(dict(table), option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-    place = QueryWeightsMeta(STORE, identity)
+    place = QueryWeightsMeta(STORE, identity, kind)
     with asking(STORE):
         # Two runs may get here at once: that it exists already is success.
         client.indices.create(index=STORE, body=_BODY, params={"ignore": 400})

@@ -6,6 +6,7 @@ from opensearch_splade.query.explanation import contributions, lexical_contribut
 from opensearch_splade.query.fusion import FusionMethod, hybrid
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
+from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 
 __all__ = [
@@ -14,6 +15,8 @@ __all__ = [
     "FusionMethod",
     "Leg",
     "Mode",
+    "PrunedQueries",
+    "QueryPruning",
     "Returned",
     "SearchClient",
     "SearchResult",

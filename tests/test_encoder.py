@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from opensearch_splade.errors import BundleError, DeviceError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, Manifest, SparseEncoder, shipped, shipped_with
+from opensearch_splade.onnx_models.plan import query_plan
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies, read_table
 from opensearch_splade.onnx_models.tokenizer import well_formed
 
@@ -102,12 +103,34 @@ def test_no_text_at_all(siamese: SparseEncoder) -> None:
     assert len(siamese.encode_documents([])) == 0
 
 
-def test_siamese_query_and_document_are_encoded_alike(siamese: SparseEncoder) -> None:
-    """One model for both sides; the query comes strongest first."""
-    found = siamese.encode_query("read a csv file")
-    assert_close(found, as_rows(siamese, ["read a csv file"])[0])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("read a csv file")
+@example(LONG)
+@given(any_text)
+def test_siamese_query_and_document_are_encoded_alike(siamese: SparseEncoder, text: str) -> None:
+    """One model for both sides, though each has its session; the query comes strongest first."""
+    found = siamese.encode_query(text)
+    assert_close(found, as_rows(siamese, [text])[0])
     assert list(found.values()) == sorted(found.values(), reverse=True)
     assert siamese.query_side == "siamese"
+
+
+def test_a_siamese_query_has_its_own_session_and_no_thread_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One batch, which all cores share if it is work enough; the session for documents is not loaded for it."""
+    encoder = SparseEncoder.load("splade-tiny", Device(threads=3))
+    monkeypatch.setattr("opensearch_splade.onnx_models.stream.ThreadPoolExecutor", None)
+    assert encoder.encode_query("read a csv file")
+    assert "_session" not in vars(encoder)
+    assert encoder._query_session.plan == query_plan("cpu", 3, 256, 5_000_000)
+    assert [query_plan("cpu", 3, 256, size).threads for size in (5_000_000, 90_000_000)] == [1, 3]
+
+
+def test_a_query_denser_than_the_output_loses_nothing() -> None:
+    """As for documents: where there are more features than were asked for, more is asked for."""
+    encoder = SparseEncoder.load("splade-tiny")
+    expected = encoder.encode_query(LONG)
+    encoder._top_k = np.array([3], np.int64)
+    assert_close(encoder.encode_query(LONG), expected)
 
 
 def test_inference_free_queries_are_looked_up(free: SparseEncoder) -> None:

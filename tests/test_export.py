@@ -12,8 +12,10 @@ from checkpoints import LENGTH, TEXTS, dense_encoder, masked_lm, sparse_encoder
 
 from opensearch_splade.errors import BundleError, CheckpointError, ParityError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEncoder
+from opensearch_splade.onnx_models.bundle import TableKind
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import TOLERANCE, compare
+from opensearch_splade.onnx_models.query_tables import QueryTable
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -24,6 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
+THREE = ["read a file", "a thread", "a list"]
 FAMILIES = ["bert", "distilbert", "roberta"]
 
 
@@ -31,8 +34,8 @@ def export(*args: Any, **kwargs: Any) -> Bundle:
     """``export_bundle``, imported late like everything that needs torch."""
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
-    idf_texts = kwargs.pop("idf_texts", None)
-    return export_bundle(*args, ExportOptions(**kwargs), idf_texts=idf_texts)
+    query_weights = kwargs.pop("query_weights", None)
+    return export_bundle(*args, ExportOptions(**kwargs), query_weights=query_weights)
 
 
 def to_dense(encoder: SparseEncoder, texts: list[str]) -> npt.NDArray[np.float32]:
@@ -118,12 +121,44 @@ def test_an_idf_file_makes_a_plain_checkpoint_inference_free(tmp_path: Path) -> 
 def test_idf_of_a_collection_makes_any_checkpoint_inference_free(tmp_path: Path) -> None:
     """No query weights in the checkpoint: they are counted over passages that stream by."""
     folder = masked_lm("bert", tmp_path / "mlm")
-    bundle = export(str(folder), tmp_path / "bundle", idf_texts=iter(["read a file", "a thread", "a list"]))
+    bundle = export(str(folder), tmp_path / "bundle", query_weights=QueryTable("idf", THREE))
     assert (bundle.manifest.kind, bundle.manifest.query_weights) == ("inference-free", "idf")
     found = SparseEncoder.load(bundle.folder).encode_query("a thread")
     assert found["thread"] > found["a"]
     with pytest.raises(CheckpointError, match="no passage"):
-        export(str(folder), tmp_path / "other", idf_texts=iter([]))
+        export(str(folder), tmp_path / "other", query_weights=QueryTable("idf"))
+
+
+@pytest.mark.parametrize("kind", ["bm25", "table", "binary"])
+def test_any_table_makes_any_checkpoint_inference_free(tmp_path: Path, kind: TableKind) -> None:
+    """The manifest says which it is, and the encoder weighs by what it says; document vectors stay the same."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    file = tmp_path / "mine.json"
+    file.write_text('{"read": 0.5, "csv": 2}')
+    chosen = {
+        "bm25": QueryTable("bm25", THREE),
+        "table": QueryTable("table", file=file),
+        "binary": QueryTable("binary"),
+    }
+    bundle = export(str(folder), tmp_path / "bundle", query_weights=chosen[kind])
+    assert (bundle.manifest.kind, bundle.manifest.query_weights) == ("inference-free", kind)
+    idf = export(str(folder), tmp_path / "idf", query_weights=QueryTable("idf", THREE))
+    assert bundle.manifest.fingerprint == idf.manifest.fingerprint
+    once = SparseEncoder.load(idf.folder).encode_query("csv read")
+    bm25 = {"csv": once["csv"] * 2 * 9 / 10, "read": once["read"]}
+    expected = {"bm25": bm25, "table": {"csv": 2.0, "read": 0.5}, "binary": {"csv": 1.0, "read": 1.0}}
+    assert SparseEncoder.load(bundle.folder).encode_query("csv read csv") == pytest.approx(expected[kind])
+
+
+def test_the_token_weights_of_an_opensearch_model_are_read(tmp_path: Path) -> None:
+    """``query_token_weights.txt`` beside a plain checkpoint does what ``idf.json`` does, which comes first."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    (folder / "query_token_weights.txt").write_text("csv\t3.25\nread\t0.5\n")
+    checkpoint = open_checkpoint(str(folder))
+    assert checkpoint.query_weights == folder / "query_token_weights.txt"
+    assert checkpoint.kind == "inference-free"
+    (folder / "idf.json").write_text('{"csv": 1.0}')
+    assert open_checkpoint(str(folder)).query_weights == folder / "idf.json"
 
 
 def test_a_plain_checkpoint_says_that_its_activation_is_not_stated(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_vector_fields_and_their_record():
     assert body["mappings"]["_meta"]["opensearch_splade"] == {
         "sparse": {"fingerprint": "s1", "bundle": "splade-tiny", "kind": "siamese", "pruning": ""},
         "dense": {"fingerprint": "d1", "bundle": "minilm", "dimension": 3},
-        "query_weights": {"index": "osplade-weights", "id": "books"},
+        "query_weights": {"index": "osplade-weights", "id": "books", "kind": "idf"},
     }
 
 
@@ -86,6 +86,10 @@ def test_the_record_reads_back(meta):
         (response(sparse={"fingerprint": "s1"}), "index 'books': _meta.opensearch_splade cannot be read"),
         (response(sparse="s1"), "cannot be read"),
         (response(images={}), "written by a newer version"),
+        (
+            response(query_weights={"index": "w", "id": "1", "kind": "x"}),
+            "query weights of the kind 'x'.*newer version",
+        ),
         ({**response(), "b2": {"mappings": {"_meta": IndexMeta(SPARSE).to_json()}}}, r"differently \(b2, books\)"),
     ],
 )
@@ -93,6 +97,12 @@ def test_records_that_cannot_be_used(answer, message):
     """Foreign, damaged and contradicting indices are told apart."""
     with pytest.raises(TargetError, match=message):
         IndexMeta.from_mappings("books", answer)
+
+
+def test_a_record_without_a_kind_of_query_weights_says_idf():
+    """As all were before there was another."""
+    meta = IndexMeta.from_mappings("books", response(query_weights={"index": "w", "id": "1"}))
+    assert meta.query_weights == QueryWeightsMeta("w", "1", "idf")
 
 
 def test_fingerprints_of_another_bundle_are_refused():

@@ -487,6 +487,19 @@ def test_query_weights_are_kept_with_the_index(ingest: Ingest, encoder: SparseEn
     assert sent == pytest.approx({"fox": table["fox"], "the": table["the"]})
 
 
+def test_bm25_weights_count_how_often_a_word_is_asked(ingest: Ingest) -> None:
+    """The table is that of idf; the index says how it is meant."""
+    ingest(DOCUMENTS[:3], "--query-weights", "bm25")
+    place = IndexMeta.read(ingest.client, ingest.index).query_weights
+    assert place is not None
+    assert place.kind == "bm25"
+    fox = load_query_weights(ingest.client, place)["fox"]
+    asked = ["search", "fox fox", "--index", ingest.index, "--url", ingest.url, "--mode", "neural-sparse", "--dry-run"]
+    body = json.loads(CliRunner().invoke(main, asked).stdout)
+    sent = body["query"]["neural_sparse"]["sparse"]["query_tokens"]
+    assert sent == pytest.approx({"fox": fox * 2 * 9 / 10})
+
+
 def test_query_weights_follow_the_last_source(ingest: Ingest) -> None:
     """Another source has another table; a run without the option leaves the one that is there."""
     ingest(DOCUMENTS[:3], "--query-weights", "idf")

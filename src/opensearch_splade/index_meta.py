@@ -6,7 +6,7 @@ Vectors of two models have the same shape and rank plausibly against each other;
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from opensearch_splade.errors import TargetError
 from opensearch_splade.transport import asking
@@ -14,6 +14,9 @@ from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+CountedWeights = Literal["idf", "bm25"]
+"""Kinds of query weights that are counted over a collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,24 @@ class DenseMeta:
 
 @dataclass(frozen=True, slots=True)
 class QueryWeightsMeta:
-    """Where the query weights made for this very collection are stored: an index and a document id."""
+    """The query weights made for this very collection.
+
+    Attributes:
+        index: The index that stores them.
+        id: Their document in it.
+        kind: How they weigh a question: ``idf`` by its distinct tokens, ``bm25`` also by how often each stands there.
+
+    Raises:
+        ValueError: ``kind`` is unknown here.
+    """
 
     index: str
     id: str
+    kind: CountedWeights = "idf"
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CountedWeights):
+            raise ValueError(f"query weights of the kind {self.kind!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +139,7 @@ class IndexMeta:
         types = {"sparse": SparseMeta, "dense": DenseMeta, "query_weights": QueryWeightsMeta}
         try:
             return cls(**{part: types[part](**values) for part, values in parts.items()})
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise TargetError(
                 f"index {index!r}: _meta.opensearch_splade cannot be read ({error}); it was edited by hand or "
                 "written by a newer version of opensearch-splade"
