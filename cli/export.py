@@ -14,7 +14,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.errors import OspladeError
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.bundle import HeadForm, Precision
-from opensearch_splade.onnx_models.checkpoint import Activation, Kind
+from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Kind
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.types import Document
 
@@ -36,6 +36,17 @@ from opensearch_splade.types import Document
 )
 @click.option("--activation", type=click.Choice(get_args(Activation)), help="For checkpoints that do not state theirs.")
 @click.option(
+    "--attention",
+    type=click.Choice(get_args(Attention)),
+    help="Of decoders; says of one without modules.json that it is a sparse encoder.",
+)
+@click.option("--document-prefix", metavar="TEXT", help="Before documents, e.g. 'passage: '. [default: as stated]")
+@click.option("--query-prefix", metavar="TEXT", help="Before questions, e.g. 'query: '. [default: as stated]")
+@click.option("--no-special-tokens", is_flag=True, help="Leave out what the tokenizer adds to texts, such as <s>.")
+@click.option(
+    "--echo", metavar="TEMPLATE", help="Decoders: give the text twice and pool the second copy, e.g. '{text} {text}'."
+)
+@click.option(
     "--query-weights",
     metavar="TABLE",
     help="Makes the bundle inference-free: idf:COLLECTION (token idf over a JSONL file, a BEIR folder or pydoc:), "
@@ -47,22 +58,32 @@ from opensearch_splade.types import Document
 @click.option("--replace", is_flag=True, help="Replace an existing bundle.")
 @options.as_json
 def export(
-    checkpoint: str, out: Path, *, query_weights: str | None, revision: str | None, as_json: bool, **how: Any
+    checkpoint: str,
+    out: Path,
+    *,
+    query_weights: str | None,
+    revision: str | None,
+    as_json: bool,
+    no_special_tokens: bool,
+    **how: Any,
 ) -> None:
     """Export CHECKPOINT (a folder or a hub id) to the bundle folder OUT.
 
-    The graph is compared with torch on real text before anything is written. int8 suits CPUs, fp16 GPUs.
+    The graph is compared with torch on real text before anything is written. int8 suits CPUs, fp16 GPUs. `osplade
+    families` lists what is understood.
 
     \b
     Example:
       osplade export naver/splade-v3 splade-v3 --precision int8 --max-length 256
       osplade export ./my-splade my-bundle --query-weights idf:corpus.jsonl
+      osplade export ./laconic laconic --attention bidirectional --no-special-tokens --document-prefix "passage: "
     """
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
     table = _query_table(query_weights) if query_weights else None
+    how_exactly = ExportOptions(**how, add_special_tokens=not no_special_tokens)
     with Console(stderr=True).status(f"exporting {escape(checkpoint)} ..."):
-        bundle = export_bundle(checkpoint, out, ExportOptions(**how), revision=revision, query_weights=table)
+        bundle = export_bundle(checkpoint, out, how_exactly, revision=revision, query_weights=table)
     manifest = bundle.manifest
     if as_json:
         click.echo(manifest.model_dump_json())
@@ -73,6 +94,8 @@ def export(
         f"parity with torch on {manifest.parity.texts} texts: largest difference {manifest.parity.max_abs_error:.2g}, "
         f"smallest cosine {manifest.parity.min_cosine:.4f}"
     )
+    if manifest.prompt:
+        click.echo(f"{manifest.family} with prompt {manifest.prompt.model_dump_json(exclude_defaults=True)}")
     if not manifest.activation_stated:
         click.echo(
             "The checkpoint does not state its activation; log(1 + relu) of the SPLADE papers was taken, as "

@@ -8,7 +8,7 @@ import click
 
 from opensearch_splade.errors import OspladeError
 
-_COMMANDS = ("bundles", "demo", "eval", "export", "ingest", "node", "search", "tune")
+_COMMANDS = ("bundles", "demo", "eval", "export", "families", "ingest", "node", "search", "tune")
 _MODULES = {"eval": "evaluate"}  # the file cannot be called like the builtin
 
 

@@ -18,7 +18,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from opensearch_splade.errors import BundleError
-from opensearch_splade.onnx_models.checkpoint import Activation, Kind, Pooling
+from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Kind, Pooling
+from opensearch_splade.onnx_models.prompt import Prompt
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
@@ -70,6 +71,9 @@ class Manifest(_Record):
         activation_stated: Whether the checkpoint (or who exported it) said so; else it is the SPLADE papers'.
         max_length: Tokens a text is truncated to, special tokens included.
         special_tokens: Tokens that never become a feature.
+        family: Row of the registry that the checkpoint was recognised by (``osplade families``).
+        attention: Of decoders.
+        prompt: What stands around texts, where anything does.
         query_weights: Kind of an inference-free bundle's table: the checkpoint's own, ``idf`` of a corpus, ``bm25``
             (idf that saturates with the query's own term frequency), a ``table`` the user gave, or ``binary``.
         fingerprint: Hash of everything that decides document vectors. Query weights are left out on purpose: they
@@ -92,6 +96,9 @@ class Manifest(_Record):
     dimension: Annotated[int, Field(gt=0)]
     max_length: Annotated[int, Field(gt=2)]
     special_tokens: list[str]
+    family: str | None = None
+    attention: Attention | None = None
+    prompt: Prompt | None = None
     query_weights: TableKind | None = None
     origin: Origin
     parity: Parity
@@ -159,13 +166,18 @@ def shipped_with(fingerprint: str) -> dict[Path, Kind]:
 
 
 def fingerprint(manifest: Manifest) -> str:
-    """The first 16 hex digits of the sha256 over everything that decides document vectors."""
+    """The first 16 hex digits of the sha256 over everything that decides document vectors.
+
+    The prefix of questions is left out like query weights: it changes which stored vectors a question likes.
+    """
     parts = [
         manifest.files[MODEL],
         manifest.files[TOKENIZER],
         str(manifest.max_length),
         ",".join(manifest.special_tokens),
     ]
+    if manifest.prompt is not None:
+        parts.append(manifest.prompt.model_dump_json(exclude={"query"}))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 

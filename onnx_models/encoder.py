@@ -15,6 +15,7 @@ from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.plan import Plan, query_plan
 from opensearch_splade.onnx_models.processes import EncoderProcesses
+from opensearch_splade.onnx_models.prompt import NO_PROMPT
 from opensearch_splade.onnx_models.query_weights import QueryWeights, read_table
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, stack
@@ -64,7 +65,7 @@ class SparseEncoder:
             raise BundleError(f"{manifest.name} is a dense bundle; give it as the dense bundle (--dense-bundle).")
         self.bundle = bundle
         self.device = device
-        self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)
+        self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length, manifest.prompt or NO_PROMPT)
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, manifest.dimension, frozenset(manifest.special_tokens))
         if query_weights is None and bundle.query_weights is not None:
             query_weights, table_kind = read_table(bundle.query_weights), manifest.query_weights or "checkpoint"
@@ -125,7 +126,8 @@ class SparseEncoder:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
         if self._table is None:
             whole = SparseRunner(self._session)  # max_ratio prunes documents; queries have their own pruning
-            return stack(row or EMPTY for row in in_order(self.tokenizer.encode(texts), whole.encode, whole))
+            token_ids = self.tokenizer.encode(texts, query=True)
+            return stack(row or EMPTY for row in in_order(token_ids, whole.encode, whole))
         ids = self.vocabulary.ids
         found = [self._table.weigh(tokens) for tokens in self.tokenizer.encode(texts, special=False)]
         rows = [sorted((ids[feature], weight) for feature, weight in features.items()) for features in found]
@@ -135,7 +137,7 @@ class SparseEncoder:
 
     def encode_query(self, text: str) -> Features:
         """Feature to weight, strongest first. Inference-free: no model is loaded, now or later."""
-        [tokens] = self.tokenizer.encode([text], special=self._table is None)
+        [tokens] = self.tokenizer.encode([text], special=self._table is None, query=True)
         if self._table is not None:
             return self._table.weigh(tokens)
         if not tokens:  # an empty text, where the tokenizer puts nothing around it

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,10 +26,13 @@ from opensearch_splade.onnx_models.bundle import (
     fingerprint,
     sha256,
 )
-from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint, Kind, open_checkpoint
+from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Checkpoint, Kind
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.families import family_of
 from opensearch_splade.onnx_models.graph import OPSET, dense_graph, sparse_graph
+from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import compare, parity_texts, reference_dense, reference_sparse
+from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, checked
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.onnx_models.session import Session
@@ -57,6 +60,11 @@ class ExportOptions:
         max_length: Tokens a text is truncated to; ``None`` takes the checkpoint's limit, 512 at most.
         head: ``auto`` takes ``screened`` for fp32 checkpoints of which few features are active, else ``tiled``.
         activation: For checkpoints that do not state theirs; refused where it contradicts what they state.
+        attention: Of decoders that do not state theirs; says of a plain one that it is a sparse encoder at all.
+        document_prefix: Before documents, such as ``passage: ``; ``None`` takes what the checkpoint states.
+        query_prefix: Before questions, likewise.
+        add_special_tokens: Whether the tokenizer's own special tokens are added.
+        echo: Template with ``{text}`` twice; the second copy is pooled. Decoders only.
         name: Name of the bundle; the checkpoint's last part by default.
         origin: Where the weights come from, where the checkpoint's name does not say it.
         licence: Overrides what the model card says.
@@ -68,6 +76,11 @@ class ExportOptions:
     head: HeadForm | Literal["auto"] = "auto"
     max_length: int | None = None
     activation: Activation | None = None
+    attention: Attention | None = None
+    document_prefix: str | None = None
+    query_prefix: str | None = None
+    add_special_tokens: bool = True
+    echo: str | None = None
     name: str | None = None
     origin: str | None = None
     licence: str | None = None
@@ -99,7 +112,7 @@ def export_bundle(
     """
     options = options or ExportOptions()
     _check_free(out, replace=options.replace)
-    opened = open_checkpoint(checkpoint, revision=revision)
+    opened = _decided(open_checkpoint(checkpoint, revision=revision, dense=options.kind == "dense"), options)
     kind = _kind(opened, options, has_table=query_weights is not None)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
@@ -122,8 +135,8 @@ class _Draft:
         self.kind = kind
         self.options = options
         self.max_length = _max_length(checkpoint, options.max_length)
-        shutil.copyfile(checkpoint.transformer / TOKENIZER, folder / TOKENIZER)
-        self.tokenizer = Tokenizer(folder / TOKENIZER, self.max_length)
+        shutil.copyfile(checkpoint.tokenizer_folder / TOKENIZER, folder / TOKENIZER)
+        self.tokenizer = Tokenizer(folder / TOKENIZER, self.max_length, checkpoint.prompt)
 
     def write(self, query_weights: QueryTable | None) -> None:
         token_ids = self.tokenizer.encode(parity_texts())
@@ -135,12 +148,12 @@ class _Draft:
             expected = reference_dense(self.checkpoint, token_ids)
         else:
             activation = _activation(self.checkpoint, self.options.activation)
-            expected = reference_sparse(self.checkpoint, activation, token_ids)
+            expected = reference_sparse(self.checkpoint, activation, token_ids, self.tokenizer.special_ids)
             dimension = expected.shape[1]
             vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
             expected[:, vocabulary.dropped_ids] = 0
             form = self._head_form(expected)
-            graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form)
+            graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
             if self.kind == "inference-free":
                 source = query_weights or self._own_table()
                 write_table(self.folder / QUERY_WEIGHTS, source.make(self.tokenizer, vocabulary))
@@ -150,11 +163,20 @@ class _Draft:
         for place, row in enumerate(Session(self.folder / MODEL, Device()).run_all(token_ids, output)):
             if row is not None:
                 found[place] = row
+        expected = np.where(np.isnan(expected), found, expected)  # a gate that may be open or shut
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)
         self._describe(dimension, activation, form, parity, query_weights=source.kind if source else None)
 
-    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm:
-        """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway."""
+    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm | None:
+        """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway.
+
+        One weight per input token needs no form at all, and a gate looks at all columns.
+        """
+        head = family_of(self.checkpoint).head
+        if head != "vocabulary":
+            if self.options.head == "screened":
+                raise CheckpointError(f"{self.checkpoint.name} ({self.checkpoint.family}) has no head to be screened.")
+            return "tiled" if head == "gated" else None
         if self.options.head != "auto":
             return self.options.head
         pays = float((expected > 0).mean()) <= SCREENED_SHARE
@@ -199,6 +221,9 @@ class _Draft:
             dimension=dimension,
             max_length=self.max_length,
             special_tokens=sorted(self.tokenizer.special),
+            family=checkpoint.family,
+            attention=checkpoint.attention,
+            prompt=None if checkpoint.prompt == NO_PROMPT else checkpoint.prompt,
             query_weights=query_weights,
             origin=Origin(
                 checkpoint=options.origin or checkpoint.name,
@@ -226,6 +251,30 @@ def _kind(checkpoint: Checkpoint, options: ExportOptions, *, has_table: bool) ->
     return wanted
 
 
+def _decided(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
+    """The checkpoint with what the options add to what it states."""
+    stated, wanted = checkpoint.attention, options.attention
+    is_decoder = checkpoint.family == "decoder"
+    if not is_decoder and (wanted or options.echo):
+        raise CheckpointError(f"{checkpoint.name} is no decoder; --attention and --echo are for decoders only.")
+    if stated and wanted and stated != wanted:
+        raise CheckpointError(f"{checkpoint.name} states {stated} attention, not {wanted}.")
+    if is_decoder and not (stated or wanted):
+        raise CheckpointError(
+            f"{checkpoint.name} is a language model, and nothing in it says that it is a sparse encoder; if it is one, "
+            "give --attention causal or --attention bidirectional as its card says."
+        )
+    prompt = Prompt(
+        document=checkpoint.prompt.document if options.document_prefix is None else options.document_prefix,
+        query=checkpoint.prompt.query if options.query_prefix is None else options.query_prefix,
+        special_tokens=options.add_special_tokens,
+        echo=options.echo,
+    )
+    if checkpoint.kind == "dense" and prompt != NO_PROMPT:
+        raise CheckpointError(f"{checkpoint.name} is a dense checkpoint; prompts are for sparse ones only.")
+    return replace(checkpoint, attention=stated or wanted, prompt=checked(prompt))
+
+
 def _activation(checkpoint: Checkpoint, wanted: Activation | None) -> Activation:
     if checkpoint.activation and wanted and checkpoint.activation != wanted:
         raise CheckpointError(f"{checkpoint.name} states {checkpoint.activation} as its activation, not {wanted}.")
@@ -236,6 +285,9 @@ def _activation(checkpoint: Checkpoint, wanted: Activation | None) -> Activation
 
 def _max_length(checkpoint: Checkpoint, wanted: int | None) -> int:
     limit = checkpoint.max_length
+    if limit is not None and checkpoint.prompt.echo is not None:
+        around = Tokenizer(checkpoint.tokenizer_folder / TOKENIZER, limit, checkpoint.prompt).echo_ids()
+        limit = (limit - sum(map(len, around))) // 2  # of one copy
     if wanted is None:
         return min(limit or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
     if limit is not None and wanted > limit:

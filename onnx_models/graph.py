@@ -1,7 +1,7 @@
-"""Checkpoint to ONNX graph. The only module, with ``parity``, where torch and transformers are imported.
+"""Checkpoint to ONNX graph.
 
-The transformer body is exported by optimum without its vocabulary projection, fused by ONNX Runtime's transformer
-optimizer, and gets our own end: the tiled sparse head, or pooling to one dense vector.
+The transformer body is exported without its vocabulary projection (by optimum where it knows the architecture, and then
+fused by ONNX Runtime's transformer optimizer), and gets our own end: a sparse head, or pooling to one dense vector.
 """
 
 from __future__ import annotations
@@ -9,20 +9,24 @@ from __future__ import annotations
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from opensearch_splade.errors import CheckpointError, MissingExtraError
+from opensearch_splade.errors import CheckpointError
 from opensearch_splade.onnx_models.bundle import HeadForm, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Checkpoint
 from opensearch_splade.onnx_models.device import load_onnxruntime
+from opensearch_splade.onnx_models.families import family_of
+from opensearch_splade.onnx_models.gated_head import append_gated
 from opensearch_splade.onnx_models.head import Head, append_head
 from opensearch_splade.onnx_models.nodes import NodeWriter
 from opensearch_splade.onnx_models.precision import add_domain, to_fp16, to_int8
+from opensearch_splade.onnx_models.term_head import append_terms
+from opensearch_splade.onnx_models.torch_models import Loaded, Output
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -32,7 +36,13 @@ OPSET = 17
 """The newest that the ONNX Runtime inside ML Commons (1.16.3) takes with IR version 8."""
 _IR_VERSION = 8
 
-# Families whose attention ONNX Runtime's optimizer fuses; the others run as exported.
+_HEADS: dict[Output, Callable[..., None]] = {
+    "vocabulary": append_head,
+    "terms": append_terms,
+    "gated": append_gated,
+}
+
+# Architectures whose attention ONNX Runtime's optimizer fuses; the others run as exported.
 _FUSED = {"bert": "bert", "distilbert": "bert", "roberta": "bert", "xlm-roberta": "bert", "mpnet": "bert"}
 
 
@@ -41,77 +51,75 @@ def sparse_graph(
 ) -> onnx.ModelProto:
     """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``, and the sparse outputs."""
     with _quiet():
-        model = load_masked_lm(checkpoint)
-        decoder = model.get_output_embeddings()
-        if decoder is None or getattr(decoder, "weight", None) is None:
-            raise CheckpointError(f"{checkpoint.name}: {type(model).__name__} has no vocabulary projection.")
-        weight = decoder.weight.detach().numpy().copy()
-        bias = np.zeros(len(weight), np.float32) if decoder.bias is None else decoder.bias.detach().numpy().copy()
-        _take_off(model, decoder)
-        graph = _export_body(model, task="fill-mask")
+        loaded = family_of(checkpoint).load(checkpoint)
+        graph = _export(loaded)
     if precision == "int8":
         to_int8(graph)
-    head = Head(weight, bias, checkpoint.pooling, activation, vocabulary.dropped_ids)
-    append_head(graph, head, int8=precision == "int8", form=form)
+    head = Head(
+        loaded.weight,
+        loaded.bias,
+        checkpoint.pooling,
+        activation,
+        vocabulary.dropped_ids,
+        vocabulary=loaded.vocabulary,
+        pools_special=checkpoint.pools_special,
+        softcap=loaded.softcap,
+        gate=checkpoint.gate,
+        gate_projection=loaded.gate,
+    )
+    _HEADS[loaded.output](graph, head, int8=precision == "int8", form=form)
     return to_fp16(graph) if precision == "fp16" else graph
 
 
 def dense_graph(checkpoint: Checkpoint, precision: Precision) -> tuple[onnx.ModelProto, int]:
     """``input_ids, attention_mask (batch, length) -> embedding (batch, dimension)``, and the dimension."""
     with _quiet():
-        model = load_encoder(checkpoint)
-        graph = _export_body(model, task="feature-extraction")
+        loaded = family_of(checkpoint).load(checkpoint)
+        graph = _export(loaded)
     if precision == "int8":
         to_int8(graph)
-    dimension = int(model.config.hidden_size)
     write = NodeWriter(graph.graph, "pool")
     states = write.take_output()
     pooled = _mean(write, states) if checkpoint.pooling == "mean" else _first(write, states)
     if checkpoint.normalize:
         pooled = write.node("LpNormalization", pooled, axis=-1, p=2)
-    write.output(pooled, "embedding", dimension)
-    return (to_fp16(graph) if precision == "fp16" else graph), dimension
+    write.output(pooled, "embedding", loaded.vocabulary)
+    return (to_fp16(graph) if precision == "fp16" else graph), loaded.vocabulary
 
 
-def load_masked_lm(checkpoint: Checkpoint) -> Any:
-    """The torch model, in evaluation mode and float32."""
-    return _load("AutoModelForMaskedLM", checkpoint)
+def _export(loaded: Loaded) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "body.onnx"
+        graph = _trace(loaded.body(), path) if loaded.task is None else _by_optimum(loaded.body(), loaded.task, path)
+    _drop_token_types(graph)
+    add_domain(graph)
+    graph.ir_version = _IR_VERSION
+    return graph
 
 
-def load_encoder(checkpoint: Checkpoint) -> Any:
-    """The torch model without a head, in evaluation mode and float32."""
-    return _load("AutoModel", checkpoint)
-
-
-def _load(auto_class: str, checkpoint: Checkpoint) -> Any:
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers with torch", "export") from error
-    if not list(checkpoint.transformer.glob("*.safetensors")):
-        raise CheckpointError(
-            f"{checkpoint.transformer} holds no *.safetensors. Pickled weights are not loaded; convert them once with "
-            "model.save_pretrained(folder, safe_serialization=True)."
-        )
-    try:
-        model = getattr(transformers, auto_class).from_pretrained(
-            checkpoint.transformer, attn_implementation="eager", dtype=torch.float32, use_safetensors=True
-        )
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model.eval()
-
-
-def _take_off(model: Any, decoder: Any) -> None:
-    """Puts the identity where the vocabulary projection was, so that the model's output is what goes into it."""
+def _trace(module: Any, path: Path) -> onnx.ModelProto:
+    """The exporter of torch itself, for what optimum does not know."""
+    import onnx
     import torch
 
-    name = next(name for name, module in model.named_modules() if module is decoder)
-    model.set_submodule(name, torch.nn.Identity())
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    names = ["input_ids", "attention_mask"]
+    axes = {0: "batch", 1: "length"}
+    with torch.no_grad():
+        torch.onnx.export(
+            module,
+            (mask * 2, mask),
+            str(path),
+            input_names=names,
+            output_names=["states"],
+            dynamic_axes=dict.fromkeys([*names, "states"], axes),
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return onnx.load(path)
 
 
-def _export_body(model: Any, task: str) -> onnx.ModelProto:
+def _by_optimum(model: Any, task: str, path: Path) -> onnx.ModelProto:
     import onnx
     from optimum.exporters.onnx import export
     from optimum.exporters.tasks import TasksManager
@@ -123,14 +131,8 @@ def _export_body(model: Any, task: str) -> onnx.ModelProto:
         )
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"optimum has no ONNX export for {config.model_type} ({task}).") from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "body.onnx"
-        export(model, constructor(config), path, opset=OPSET)
-        graph = _fuse(path, config) if config.model_type in _FUSED else onnx.load(path)
-    _drop_token_types(graph)
-    add_domain(graph)
-    graph.ir_version = _IR_VERSION
-    return graph
+    export(model, constructor(config), path, opset=OPSET)
+    return _fuse(path, config) if config.model_type in _FUSED else onnx.load(path)
 
 
 def _fuse(path: Path, config: Any) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.onnx_models.bundle import HeadForm
-from opensearch_splade.onnx_models.checkpoint import Activation, Pooling
+from opensearch_splade.onnx_models.checkpoint import Activation, Gate, Pooling
 from opensearch_splade.onnx_models.nodes import NodeWriter
 from opensearch_splade.onnx_models.precision import rows_to_int8
 from opensearch_splade.onnx_models.screening import screened_maxima
@@ -32,17 +32,30 @@ from opensearch_splade.onnx_models.tiles import int8_maxima, maxima, spans
 if TYPE_CHECKING:
     import onnx
 
+_ACTIVATIONS: dict[Activation, tuple[str, int]] = {
+    "log1p": ("Relu", 1),
+    "log1p_log1p": ("Relu", 2),
+    "relu": ("Relu", 0),
+    "softplus": ("Softplus", 0),
+    "log1p_softplus": ("Softplus", 1),
+}
+"""The first function, and how many ``log(1 + x)`` follow."""
 _DROPPED = -30_000.0  # added to a special token's score so that relu takes it away; fits fp16
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The projection of a masked language model onto its vocabulary.
+    """The projection of a masked language model onto its vocabulary, or of a state onto its token's weight.
 
     Attributes:
-        weight: Shape ``(vocabulary, hidden)``.
-        bias: Shape ``(vocabulary,)``.
+        weight: Shape ``(vocabulary, hidden)``, or ``(1, hidden)`` for one weight per input token.
+        bias: Shape ``(vocabulary,)``, or ``(1,)``.
         dropped_ids: Columns whose weight is always zero.
+        vocabulary: Width of the output where ``weight`` does not say it.
+        pools_special: Whether the positions of dropped ids take part in pooling.
+        softcap: Scores are ``softcap * tanh(x / softcap)``.
+        gate: What decides which terms a document may have.
+        gate_projection: Weight and bias of the gate's own scores.
     """
 
     weight: npt.NDArray[np.float32]
@@ -50,6 +63,23 @@ class Head:
     pooling: Pooling
     activation: Activation
     dropped_ids: list[int]
+    vocabulary: int | None = None
+    pools_special: bool = True
+    softcap: float | None = None
+    gate: Gate | None = None
+    gate_projection: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None = None
+
+    @property
+    def width(self) -> int:
+        """Columns of the output."""
+        return self.vocabulary or len(self.bias)
+
+    @property
+    def keep(self) -> npt.NDArray[np.float32]:
+        """Zero for dropped ids, else one; shape ``(vocabulary,)``."""
+        keep = np.ones(self.width, np.float32)
+        keep[self.dropped_ids] = 0
+        return keep
 
 
 def append_head(model: onnx.ModelProto, head: Head, *, int8: bool = False, form: HeadForm = "tiled") -> None:
@@ -58,17 +88,32 @@ def append_head(model: onnx.ModelProto, head: Head, *, int8: bool = False, form:
     The sparse outputs of ``sparse_output`` come beside it.
     """
     write = NodeWriter(model.graph, "head")
-    states = write.take_output()
-    if head.pooling == "sum":
-        weights, candidates = _sums(write, states, head), None
-    else:
-        states = _first_token_for_padding(write, states)
-        scores, candidates = _scores(write, states, head, int8=int8, form=form)
-        weights = _activate(write, scores, head.activation)
+    weights, candidates = pooled_weights(write, write.take_output(), head, int8=int8, form=form)
     add_sparse_output(write, weights, candidates)
     if candidates is not None:
         weights = _scatter(write, weights, candidates, len(head.bias))
     write.output(weights, "weights", len(head.bias))
+
+
+def pooled_weights(write: NodeWriter, states: str, head: Head, *, int8: bool, form: HeadForm) -> tuple[str, str | None]:
+    """States ``(batch, length, hidden)`` to weights ``(batch, columns)``, and the columns' ids unless they are all."""
+    mask = pooled_positions(write, head)
+    if head.pooling == "sum":
+        return _sums(write, states, head, mask), None
+    states = _pooled_token_for_others(write, states, mask, from_start=head.pools_special)
+    scores, candidates = _scores(write, states, head, int8=int8, form=form)
+    weights = activate(write, _capped(write, scores, head.softcap), head.activation)
+    if not head.pools_special:  # a text of nothing but special tokens has nothing to pool
+        weights = write.node("Mul", weights, write.node("ReduceMax", mask, axes=[1], keepdims=1))
+    return weights, candidates
+
+
+def pooled_positions(write: NodeWriter, head: Head) -> str:
+    """One where a position takes part in pooling, else zero: float32 ``(batch, length)``."""
+    mask = write.node("Cast", "attention_mask", to=1)
+    if head.pools_special:
+        return mask
+    return write.node("Mul", mask, write.node("Gather", write.constant(head.keep), "input_ids"))
 
 
 def _scores(write: NodeWriter, states: str, head: Head, *, int8: bool, form: HeadForm) -> tuple[str, str | None]:
@@ -87,18 +132,17 @@ def _scores(write: NodeWriter, states: str, head: Head, *, int8: bool, form: Hea
     return write.node("Add", scores, write.constant(bias)), None
 
 
-def _sums(write: NodeWriter, states: str, head: Head) -> str:
+def _sums(write: NodeWriter, states: str, head: Head, mask: str) -> str:
     columns = write.columns(write.shared(head.weight), spans(len(head.bias)))
-    mask = write.node("Cast", write.node("Unsqueeze", "attention_mask", write.constant(np.array([2]))), to=1)
+    mask = write.node("Unsqueeze", mask, write.constant(np.array([2])))
     sums: list[str] = []
     for (start, stop), column in zip(spans(len(head.bias)), columns, strict=True):
         tile = write.node("MatMul", states, column)
-        weights = _activate(write, write.node("Add", tile, write.constant(head.bias[start:stop])), head.activation)
+        scores = write.node("Add", tile, write.constant(head.bias[start:stop]))
+        weights = activate(write, _capped(write, scores, head.softcap), head.activation)
         masked = write.node("Mul", weights, mask)
         sums.append(write.node("ReduceSum", masked, write.constant(np.array([1])), keepdims=0))
-    keep = np.ones(len(head.bias), np.float32)
-    keep[head.dropped_ids] = 0
-    return write.node("Mul", write.node("Concat", *sums, axis=-1), write.constant(keep))
+    return write.node("Mul", write.node("Concat", *sums, axis=-1), write.constant(head.keep))
 
 
 def _scatter(write: NodeWriter, weights: str, candidates: str, vocabulary: int) -> str:
@@ -110,15 +154,35 @@ def _scatter(write: NodeWriter, weights: str, candidates: str, vocabulary: int) 
     return write.node("ScatterElements", zeros, places, weights, axis=1)
 
 
-def _first_token_for_padding(write: NodeWriter, states: str) -> str:
-    axes = write.constant(np.array([1]))
-    first = write.node("Slice", states, write.constant(np.array([0])), write.constant(np.array([1])), axes)
-    mask = write.node("Unsqueeze", "attention_mask", write.constant(np.array([2])))
-    return write.node("Where", write.node("Cast", mask, to=9), states, first)
+def _pooled_token_for_others(write: NodeWriter, states: str, mask: str, *, from_start: bool) -> str:
+    """The state of a pooled position wherever a position is not pooled: it adds nothing to a maximum."""
+    if from_start:
+        axes = write.constant(np.array([1]))
+        pooled = write.node("Slice", states, write.constant(np.array([0])), write.constant(np.array([1])), axes)
+    else:
+        first = write.node("ArgMax", mask, axis=1, keepdims=1)
+        length = write.node("Shape", states, start=1, end=2)
+        chosen = write.node("OneHot", first, length, write.constant(np.array([0, 1], np.float32)))
+        pooled = write.node("MatMul", chosen, states)
+    mask = write.node("Unsqueeze", mask, _axis(write, 2))
+    return write.node("Where", write.node("Cast", mask, to=9), states, pooled)
 
 
-def _activate(write: NodeWriter, scores: str, activation: Activation) -> str:
-    weights = write.node("Relu", scores)
-    for _ in range({"log1p": 1, "log1p_log1p": 2}[activation]):
+def activate(write: NodeWriter, scores: str, activation: Activation) -> str:
+    """Scores to weights."""
+    function, logarithms = _ACTIVATIONS[activation]
+    weights = write.node(function, scores)
+    for _ in range(logarithms):
         weights = write.node("Log", write.node("Add", weights, write.constant(np.float32(1))))
     return weights
+
+
+def _capped(write: NodeWriter, scores: str, softcap: float | None) -> str:
+    if softcap is None:
+        return scores
+    cap = write.constant(np.float32(softcap))
+    return write.node("Mul", write.node("Tanh", write.node("Div", scores, cap)), cap)
+
+
+def _axis(write: NodeWriter, axis: int) -> str:
+    return write.constant(np.array([axis]))

@@ -79,8 +79,12 @@ class NodeWriter:
 
     def take_output(self) -> str:
         """The name of the graph's only output, which it then no longer is."""
+        from onnx import TensorProto, helper
+
         (output,) = self.graph.output
         del self.graph.output[:]
+        # Its type stays known, which cannot be inferred behind ONNX Runtime's own operators.
+        self.graph.value_info.append(helper.make_tensor_value_info(output.name, TensorProto.FLOAT, None))
         return str(output.name)
 
     def output(self, name: str, public: str, *width: int | str, integers: bool = False) -> None:

@@ -18,14 +18,55 @@ if TYPE_CHECKING:
     import onnx
 
 _MICROSOFT = "com.microsoft"
+_HEAD = "head/"  # how the nodes of our heads are named
+_AFTER_MAXIMA = {
+    "Add",
+    "Cast",
+    "Div",
+    "Greater",
+    "GreaterOrEqual",
+    "Log",
+    "Mul",
+    "ReduceSum",
+    "Relu",
+    "Softplus",
+    "Tanh",
+}
+ALL_FP32 = "head/fp32"
+"""Prefix of a head that has no product worth fp16, and so stays in fp32 as a whole."""
 
 
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in fp16, inputs and outputs as they were."""
+    """Weights and arithmetic in fp16, inputs and outputs as they were.
+
+    What the head does after its maxima stays in fp32: it is batch x vocabulary numbers, and small weights would lose
+    their last digits.
+    """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True)
+    kept = [node.name for node in model.graph.node if _stays_fp32(node)]
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    _join_kept(converted.graph)
     return converted
+
+
+def _stays_fp32(node: onnx.NodeProto) -> bool:
+    if node.op_type == "Identity":  # what gives an output its public name
+        return bool(node.input[0].startswith(_HEAD))
+    return bool(node.name.startswith(_HEAD) and (node.op_type in _AFTER_MAXIMA or node.name.startswith(ALL_FP32)))
+
+
+def _join_kept(graph: onnx.GraphProto) -> None:
+    """Takes away the detours over fp16 that the converter makes between two operators that both stay in fp32."""
+    there, back = ("_cast_to_fp16_node", "graph_input_cast"), ("_cast_to_fp32_node", "graph_output_cast")
+    kinds = {node.name: node.name.rstrip("0123456789") for node in graph.node}
+    halved = {node.output[0]: node.input[0] for node in graph.node if kinds[node.name].endswith(there)}
+    for node in graph.node:
+        if kinds[node.name].endswith(back):
+            node.input[0] = halved.get(node.input[0], node.input[0])
+    used = {name for node in graph.node for name in node.input}
+    for node in [node for node in graph.node if kinds[node.name].endswith(there) and node.output[0] not in used]:
+        graph.node.remove(node)
 
 
 def to_int8(model: onnx.ModelProto) -> None:

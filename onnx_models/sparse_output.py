@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from opensearch_splade.onnx_models.nodes import NodeWriter
+from opensearch_splade.onnx_models.precision import ALL_FP32
 
 TOKEN_IDS, TOKEN_WEIGHTS, COUNT = "token_ids", "token_weights", "count"
 OUTPUTS = (TOKEN_IDS, TOKEN_WEIGHTS, COUNT)
@@ -30,6 +31,7 @@ def add_sparse_output(write: NodeWriter, weights: str, candidates: str | None = 
         weights: float32 ``(batch, columns)``, never negative.
         candidates: int64 ``(columns,)``, the token ids of the columns; ``None`` where they are the vocabulary.
     """
+    write = NodeWriter(write.graph, f"{ALL_FP32}/sparse")
     top_k = write.optional_input(TOP_K, np.array([DEFAULT_TOP_K]))
     ratio = write.optional_input(MAX_RATIO, np.zeros(1, np.float32))
     columns = write.node("Shape", weights, start=1, end=2)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opensearch_splade.errors import BundleError
+from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, echo_pieces
 from opensearch_splade.onnx_models.word_cache import WordCache, splits_at_spaces
 
 
@@ -15,12 +16,13 @@ class Tokenizer:
     Args:
         path: ``tokenizer.json``.
         max_length: Tokens kept of a text, special tokens included.
+        prompt: What stands around documents and questions.
 
     Raises:
         BundleError: The file cannot be read as a tokenizer.
     """
 
-    def __init__(self, path: Path, max_length: int) -> None:
+    def __init__(self, path: Path, max_length: int, prompt: Prompt = NO_PROMPT) -> None:
         import tokenizers
 
         try:
@@ -30,6 +32,7 @@ class Tokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_length)
         self._max_length = max_length
+        self._prompt = prompt
         self._words = WordCache(self._tokenizer) if splits_at_spaces(self._tokenizer) else None
         self._before, self._after = self._ends() if self._words else ([], [])
 
@@ -45,8 +48,34 @@ class Tokenizer:
         added = self._tokenizer.get_added_tokens_decoder().values()
         return frozenset(token.content for token in added if token.special)
 
-    def encode(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
-        """Token ids of each text, truncated; ``special`` adds what the model expects around them."""
+    @property
+    def special_ids(self) -> list[int]:
+        """The same by id."""
+        return [self.vocabulary[token] for token in sorted(self.special)]
+
+    def echo_ids(self) -> tuple[list[int], list[int], list[int]]:
+        """Ids before, between and after the two copies of an echo, special tokens at its ends included.
+
+        The pieces are tokenised one by one, so that both copies are the same ids whatever stands beside them.
+        """
+        _, before, between, after = echo_pieces(self._prompt.echo or "")
+        whole = self._tokenizer.encode("a", add_special_tokens=self._prompt.special_tokens)
+        mask, ids = list(whole.special_tokens_mask), list(whole.ids)
+        start, end = mask.index(0), len(mask) - mask[::-1].index(0)
+        middle = [self._tokenizer.encode(piece, add_special_tokens=False).ids for piece in (before, between, after)]
+        return ids[:start] + middle[0], middle[1], middle[2] + ids[end:]
+
+    def encode(self, texts: Sequence[str], *, special: bool = True, query: bool = False) -> list[list[int]]:
+        """Token ids of each text, truncated.
+
+        Args:
+            texts: Documents or questions.
+            special: Whether what the model expects around them is added: special tokens and the prompt.
+            query: Whether they are questions, which may have a prefix of their own.
+        """
+        if special and self._prompt.changes_strings:
+            texts = [self._prompt.apply(text, query=query) for text in texts]
+        special = special and self._prompt.adds_special_tokens
         try:
             return self._encode(texts, special=special)
         except (TypeError, UnicodeEncodeError):

@@ -13,6 +13,7 @@ from opensearch_splade.onnx_models.batches import Tokens
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.plan import Plan
+from opensearch_splade.onnx_models.prompt import NO_PROMPT
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.stream import in_order
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
@@ -71,10 +72,12 @@ def tune(
     Raises:
         OspladeError: There are no texts.
     """
-    tokens = [one for one in Tokenizer(bundle.tokenizer, bundle.manifest.max_length).encode(texts) if one]
+    manifest = bundle.manifest
+    tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length, manifest.prompt or NO_PROMPT)
+    tokens = [one for one in tokenizer.encode(texts) if one]
     if not tokens:
         raise OspladeError("There is no text to tune with; give another --source.")
-    output = "embedding" if bundle.manifest.kind == "dense" else "count"
+    output = "embedding" if manifest.kind == "dense" else "count"
     sessions = dict(_sessions(bundle, device))
     trials = [Trial(plan) for plan in sessions]
     sample = _sample(tokens, sessions[trials[0].plan], output)

@@ -13,7 +13,7 @@ from checkpoints import LENGTH, TEXTS, dense_encoder, masked_lm, sparse_encoder
 from opensearch_splade.errors import BundleError, CheckpointError, ParityError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEncoder
 from opensearch_splade.onnx_models.bundle import TableKind
-from opensearch_splade.onnx_models.checkpoint import open_checkpoint
+from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import TOLERANCE, compare
 from opensearch_splade.onnx_models.query_tables import QueryTable
 
