@@ -22,15 +22,23 @@ BATCH = 32  # sentence-transformers' default
 Encode = Callable[[Sequence[str]], Any]
 
 
-def sentence_transformers(folder: Path, threads: int) -> Encode:
-    """``SparseEncoder`` on torch, as its users call it."""
-    import torch
-    from sentence_transformers import SparseEncoder
+def sentence_transformers(file: str | None = None) -> Callable[[Path, int], Encode]:
+    """``SparseEncoder`` as its users call it: on torch, or on its own ONNX export."""
 
-    torch.set_num_threads(threads)
-    model = SparseEncoder(str(folder / "checkpoint"), device="cpu")
-    model.max_seq_length = MAX_LENGTH
-    return lambda texts: model.encode_document(list(texts), batch_size=BATCH)
+    def load(folder: Path, threads: int) -> Encode:
+        import torch
+        from sentence_transformers import SparseEncoder
+
+        torch.set_num_threads(threads)
+        if file is None:
+            model = SparseEncoder(str(folder / "checkpoint"), device="cpu")
+        else:
+            how = {"file_name": file, "provider": "CPUExecutionProvider"}
+            model = SparseEncoder(str(folder / "peer-onnx"), device="cpu", backend="onnx", model_kwargs=how)
+        model.max_seq_length = MAX_LENGTH
+        return lambda texts: model.encode_document(list(texts), batch_size=BATCH)
+
+    return load
 
 
 def torch_by_the_book(folder: Path, threads: int) -> Encode:
@@ -100,13 +108,16 @@ def ours(precision: str, *, batch: bool = False) -> Callable[[Path, int], Encode
 
 
 SYSTEMS: dict[str, Callable[[Path, int], Encode]] = {
-    "sentence-transformers": sentence_transformers,
+    "sentence-transformers": sentence_transformers(),
+    "sentence-transformers onnx": sentence_transformers("onnx/model.onnx"),
+    "sentence-transformers onnx int8": sentence_transformers("onnx/model_qint8_avx512_vnni.onnx"),
     "torch by the book": torch_by_the_book,
     "logits out": logits_out,
     "logits out int8": logits_out_int8,
     "ours fp32": ours("fp32"),
     "ours fp32 tiled": ours("tiled"),
     "ours int8": ours("int8"),
+    "ours fp16": ours("fp16"),
     "ours fp32, batch of 32": ours("fp32", batch=True),
     "ours int8, batch of 32": ours("int8", batch=True),
 }

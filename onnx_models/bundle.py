@@ -3,6 +3,7 @@
 ::
 
     model.onnx           the graph: input_ids, attention_mask -> weights (or embedding)
+    model.onnx.data      its weights, where they do not fit one file of 2 GiB
     tokenizer.json       Hugging Face fast tokenizer
     query_weights.json   {feature: weight}, inference-free bundles only
     bundle.json          the manifest: what this is, where it comes from, the sha256 of every file above
@@ -23,6 +24,7 @@ from opensearch_splade.onnx_models.prompt import Prompt
 
 MANIFEST = "bundle.json"
 MODEL = "model.onnx"
+WEIGHTS = "model.onnx.data"
 TOKENIZER = "tokenizer.json"
 QUERY_WEIGHTS = "query_weights.json"
 
@@ -176,6 +178,8 @@ def fingerprint(manifest: Manifest) -> str:
         str(manifest.max_length),
         ",".join(manifest.special_tokens),
     ]
+    if WEIGHTS in manifest.files:
+        parts.append(manifest.files[WEIGHTS])
     if manifest.prompt is not None:
         parts.append(manifest.prompt.model_dump_json(exclude={"query"}))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

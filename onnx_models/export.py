@@ -16,6 +16,7 @@ from opensearch_splade.onnx_models.bundle import (
     MODEL,
     QUERY_WEIGHTS,
     TOKENIZER,
+    WEIGHTS,
     Bundle,
     HeadForm,
     Manifest,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     import onnx
 
 DEFAULT_MAX_LENGTH = 512
+LARGEST_GRAPH = 1_900_000_000
+"""Bytes of weights that stay inside ``model.onnx``; protobuf ends at 2 GiB."""
 SCREENED_SHARE = 0.05
 """Share of the vocabulary that may be active for the screened head to pay: there are about three candidates for each
 active feature, in a batch of several documents, and a candidate costs as much as four features of the int8 bound."""
@@ -192,10 +195,9 @@ class _Draft:
     def _save(self, graph: onnx.ModelProto) -> None:
         import onnx
 
-        try:
-            onnx.save(graph, self.folder / MODEL)
-        except ValueError as error:
-            raise CheckpointError(f"{self.checkpoint.name} does not fit one ONNX file of 2 GiB: {error}.") from error
+        size = sum(len(initializer.raw_data) for initializer in graph.graph.initializer)
+        apart = {"save_as_external_data": True, "location": WEIGHTS} if size > LARGEST_GRAPH else {}
+        onnx.save(graph, self.folder / MODEL, **apart)
 
     def _describe(
         self,
@@ -205,7 +207,7 @@ class _Draft:
         parity: Parity,
         query_weights: TableKind | None,
     ) -> None:
-        names = [MODEL, TOKENIZER] + ([QUERY_WEIGHTS] if (self.folder / QUERY_WEIGHTS).exists() else [])
+        names = [MODEL, TOKENIZER, *(name for name in (WEIGHTS, QUERY_WEIGHTS) if (self.folder / name).exists())]
         checkpoint, options = self.checkpoint, self.options
         manifest = Manifest(
             name=options.name or checkpoint.name.rsplit("/", 1)[-1],

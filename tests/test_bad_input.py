@@ -355,7 +355,7 @@ def test_a_lone_surrogate_in_a_question() -> None:
         (["--prune", "abs_value:-1"], 1, "--prune abs_value:-1: abs_value takes a weight > 0"),
         (["--prune", "abs_value:nan"], 1, "--prune abs_value:nan: abs_value takes a weight > 0"),
         (["--prune", "best:3"], 1, "--prune best:3: unknown; write KIND:VALUE with one of max_ratio"),
-        (["--query-weights", "ifd"], 2, "'ifd' is not 'idf'"),
+        (["--query-weights", "ifd"], 2, "'ifd' is not one of 'idf', 'bm25'"),
         (["--shards", "0"], 2, "0 is not in the range"),
         (["--dead-letters", "."], 2, "File '.' is a directory"),
         (["--dead-letters", "no/such/folder/dead.jsonl"], 1, "no/such/folder/dead.jsonl, so nothing was begun"),
@@ -493,7 +493,7 @@ def spoil(folder: Path, how: str) -> None:
     elif how == "broken manifest":
         (folder / "bundle.json").write_text("{")
     elif how == "newer format":
-        manifest_of(folder, format=2)
+        manifest_of(folder, format=3)
     elif how == "outside file":
         manifest_of(folder, files={"../outside": "0" * 64})
     elif how == "absolute file":
@@ -514,7 +514,7 @@ def spoil(folder: Path, how: str) -> None:
         ("no bundle.json", ["has no bundle.json, so it is not a bundle; it is foreign"]),
         ("foreign manifest", ["bundle.json: kind: Field required", "The manifest is damaged or of another format"]),
         ("broken manifest", ["bundle.json: the file: Invalid JSON"]),
-        ("newer format", ["bundle.json: format: Input should be 1"]),
+        ("newer format", ["bundle.json: format: Input should be 2"]),
         ("outside file", ["names '../outside', which is not a plain file name"]),
         ("absolute file", ["names '/etc/hostname', which is not a plain file name"]),
         ("a checkpoint", ["it looks like a checkpoint: run `osplade export` on it"]),

@@ -319,3 +319,18 @@ def test_splade_tiny_equals_sentence_transformers_on_500_abstracts(
         np.testing.assert_allclose(to_dense(one_thread, batch), found[start : start + 16], atol=2e-5)
         for place, text in enumerate(batch):
             np.testing.assert_allclose(to_dense(encoder, [text])[0], found[start + place], atol=2e-5)
+
+
+def test_weights_beyond_two_gibibytes_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the limit lowered: the same vectors, the weights' hash in the manifest, and a damaged file is found."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    inside = SparseEncoder.load(export(str(folder), tmp_path / "inside").folder)
+    monkeypatch.setattr("opensearch_splade.onnx_models.export.LARGEST_GRAPH", 1000)
+    apart = export(str(folder), tmp_path / "apart")
+    weights = apart.folder / "model.onnx.data"
+    assert weights.stat().st_size > (apart.folder / "model.onnx").stat().st_size
+    np.testing.assert_array_equal(to_dense(SparseEncoder.load(apart.folder), TEXTS), to_dense(inside, TEXTS))
+    assert apart.manifest.fingerprint != inside.fingerprint
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(BundleError, match=r"model\.onnx\.data is damaged"):
+        Bundle.open(apart.folder)
