@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,13 +91,9 @@ def main(
 def _compare(
     model: str, folder: Path, texts: list[str], systems: Sequence[str], rounds: int, peaks: dict[str, int]
 ) -> dict[str, Any]:
-    weights = checkpoint(model, folder / "checkpoint", texts)
-    for name, options in BUNDLES.items():
-        export_bundle(str(folder / "checkpoint"), folder / name, options)
-    if any("logits out" in system for system in systems):
-        _export_logits(folder)
-    if any("transformers onnx" in system for system in systems):
-        _export_peer(folder)
+    # In a process of its own: what exporting takes must not be missing when the systems run.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as exporting:
+        weights = exporting.submit(_export, model, folder, texts, systems).result()
     encoder = SparseEncoder.load(folder / "int8")
     tokens = [len(ids) for ids in encoder.tokenizer.encode(texts)]
     active = statistics.mean(len(ids) for ids, _ in encoder.stream(texts[:50]))
@@ -107,6 +105,18 @@ def _compare(
         "active_features": round(active),
         "systems": [_row(name, runs, len(texts), sum(tokens), flops, peaks) for name in runs],
     }
+
+
+def _export(model: str, folder: Path, texts: list[str], systems: Sequence[str]) -> str:
+    """Everything that the systems load; gives what the weights are."""
+    weights = checkpoint(model, folder / "checkpoint", texts)
+    for name, options in BUNDLES.items():
+        export_bundle(str(folder / "checkpoint"), folder / name, options)
+    if any("logits out" in system for system in systems):
+        _export_logits(folder)
+    if any("transformers onnx" in system for system in systems):
+        _export_peer(folder)
+    return weights
 
 
 def _rounds(folder: Path, texts: list[str], systems: list[str], rounds: int) -> dict[str, list[dict[str, float]]]:

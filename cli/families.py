@@ -14,6 +14,7 @@ _FIELDS = (
     "name",
     "examples",
     "recognised",
+    "head",
     "pooling",
     "activation",
     "special_tokens",

@@ -15,7 +15,7 @@ from opensearch_splade.cli.rendering import printer
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Bundle, Device
 from opensearch_splade.onnx_models.plan import save_plan
-from opensearch_splade.onnx_models.tuning import Trial, fastest
+from opensearch_splade.onnx_models.tuning import Trial, confirmed
 from opensearch_splade.onnx_models.tuning import tune as run_tuning
 from opensearch_splade.types import Document
 
@@ -34,7 +34,8 @@ def tune(
     """Find how BUNDLE runs fastest on this machine, and keep that for later runs.
 
     Every plan (batches at once, threads a batch, tokens a batch) runs in every round. A plan replaces the default only
-    if it was faster in each of them: less is noise. About a minute on two cores.
+    if it was faster in each of them, and again in each of some fresh rounds: less is noise. About a minute on two
+    cores.
 
     \b
     Example:
@@ -49,16 +50,16 @@ def tune(
         trials = run_tuning(
             opened, device, texts, rounds, lambda done, of: progress.update(task, completed=done, total=of)
         )
-    best = fastest(trials)
-    where = None
-    if not dry_run:
-        where = save_plan(best.plan, opened.manifest.fingerprint, device.kind, device.cores)
+        progress.update(task, description="confirming", total=None)
+        best = confirmed(opened, device, texts, trials, max(5, rounds))
+    if not as_json:
+        _show(trials, best)
+    where = None if dry_run else save_plan(best.plan, opened.manifest.fingerprint, device.kind, device.cores)
     if as_json:
         click.echo(
             orjson.dumps({"plan": best.plan.model_dump(), "kept": where and str(where), "trials": trials}, _plain)
         )
         return
-    _show(trials, best)
     lead = f"{best.ratio:.2f} times the default" if best is not trials[0] else "the default; none was faster every time"
     click.echo(f"fastest: {best.plan} ({lead})" + (f"; kept in {where}" if where else "; nothing kept (--dry-run)"))
 

@@ -60,7 +60,7 @@ class Pruning:
         raise OspladeError(f"--prune {text}: unknown; write KIND:VALUE with one of {', '.join(get_args(PruneType))}.")
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.value:g}"
+        return f"{self.kind}:{self.value:.12g}"
 
     def apply(self, vectors: SparseVectors) -> SparseVectors:
         """The same rows with fewer features."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -64,5 +65,5 @@ def pad(token_ids: Sequence[Tokens], multiple: int = 1) -> tuple[npt.NDArray[np.
     longest = -(-int(lengths.max()) // multiple) * multiple
     mask = np.arange(longest) < lengths[:, None]
     ids = np.zeros(mask.shape, np.int64)
-    ids[mask] = np.concatenate([np.asarray(tokens, np.int64) for tokens in token_ids])
+    ids[mask] = np.fromiter(chain.from_iterable(token_ids), np.int64, int(lengths.sum()))
     return ids, mask.astype(np.int64)

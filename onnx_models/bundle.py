@@ -126,6 +126,11 @@ class Bundle:
         return self.folder / MODEL
 
     @property
+    def size(self) -> int:
+        """Bytes of the graph and its weights."""
+        return sum((self.folder / name).stat().st_size for name in (MODEL, WEIGHTS) if name in self.manifest.files)
+
+    @property
     def tokenizer(self) -> Path:
         """The tokenizer file."""
         return self.folder / TOKENIZER

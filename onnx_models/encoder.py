@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.errors import BundleError
+from opensearch_splade.errors import BundleError, OspladeError
 from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.plan import Plan, query_plan
@@ -43,6 +43,7 @@ class SparseEncoder:
 
     Raises:
         BundleError: The bundle is dense, or its files do not fit together.
+        OspladeError: ``max_ratio`` is no share.
 
     Example:
         >>> encoder = SparseEncoder.load("splade-tiny-idf")
@@ -60,6 +61,8 @@ class SparseEncoder:
         max_ratio: float = 0.0,
         plan: Plan | None = None,
     ) -> None:
+        if not 0 <= max_ratio < 1:
+            raise OspladeError(f"max_ratio is a share between 0 and 1, not {max_ratio:g}.")
         manifest = bundle.manifest
         if manifest.kind == "dense":
             raise BundleError(f"{manifest.name} is a dense bundle; give it as the dense bundle (--dense-bundle).")
@@ -162,6 +165,5 @@ class SparseEncoder:
 
     @cached_property
     def _query(self) -> SparseRunner:
-        size = self.bundle.model.stat().st_size
-        plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length, size)
+        plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length, self.bundle.size)
         return SparseRunner(Session(self.bundle.model, self.device, plan))

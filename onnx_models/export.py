@@ -37,6 +37,7 @@ from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, checked
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.onnx_models.sparse_output import OUTPUTS, TOP_K
 from opensearch_splade.onnx_models.tiles import TILE
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
@@ -48,9 +49,11 @@ if TYPE_CHECKING:
 DEFAULT_MAX_LENGTH = 512
 LARGEST_GRAPH = 1_900_000_000
 """Bytes of weights that stay inside ``model.onnx``; protobuf ends at 2 GiB."""
-SCREENED_SHARE = 0.05
-"""Share of the vocabulary that may be active for the screened head to pay: there are about three candidates for each
-active feature, in a batch of several documents, and a candidate costs as much as four features of the int8 bound."""
+SCREENED_SHARE = 0.25
+"""Share of the vocabulary that may be candidates for the screened head to pay: a candidate costs as much as four
+features of the int8 bound. Of trained SPLADE models it is a few hundredths."""
+_OF_RELU: set[Activation] = {"log1p", "log1p_log1p", "relu"}  # zero for all scores that are not positive
+_SHORTEST = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ def export_bundle(
         BundleError: ``out`` holds something that must not be replaced.
     """
     options = options or ExportOptions()
+    out = out.resolve()  # the folder itself, also where it is "." or a link
     _check_free(out, replace=options.replace)
     opened = _decided(open_checkpoint(checkpoint, revision=revision, dense=options.kind == "dense"), options)
     kind = _kind(opened, options, has_table=query_weights is not None)
@@ -124,7 +128,7 @@ def export_bundle(
         _Draft(draft, opened, kind, options).write(query_weights)
         draft.chmod(0o755)
         if out.exists():
-            shutil.rmtree(out)
+            out.rename(Path(folder) / "replaced")  # deleted with the folder, once the new one stands
         draft.rename(out)
     return Bundle.open(out)
 
@@ -155,22 +159,30 @@ class _Draft:
             dimension = expected.shape[1]
             vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
             expected[:, vocabulary.dropped_ids] = 0
-            form = self._head_form(expected)
+            form = self._head_form(expected, activation)
             graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
             if self.kind == "inference-free":
                 source = query_weights or self._own_table()
                 write_table(self.folder / QUERY_WEIGHTS, source.make(self.tokenizer, vocabulary))
         self._save(graph)
+        if (
+            form == "screened"
+            and self.options.head == "auto"
+            and self._candidates(token_ids, dimension) > SCREENED_SHARE
+        ):
+            form = "tiled"
+            self._save(sparse_graph(self.checkpoint, activation or "log1p", self.options.precision, vocabulary, form))
         found = np.zeros_like(expected)
         output = "embedding" if self.kind == "dense" else "weights"
         for place, row in enumerate(Session(self.folder / MODEL, Device()).run_all(token_ids, output)):
             if row is not None:
                 found[place] = row
-        expected = np.where(np.isnan(expected), found, expected)  # a gate that may be open or shut
+        if self.checkpoint.gate is not None:
+            expected = np.where(np.isnan(expected), found, expected)  # may be open or shut
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)
         self._describe(dimension, activation, form, parity, query_weights=source.kind if source else None)
 
-    def _head_form(self, expected: npt.NDArray[np.float32]) -> HeadForm | None:
+    def _head_form(self, expected: npt.NDArray[np.float32], activation: Activation) -> HeadForm | None:
         """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway.
 
         One weight per input token needs no form at all, and a gate looks at all columns.
@@ -180,10 +192,22 @@ class _Draft:
             if self.options.head == "screened":
                 raise CheckpointError(f"{self.checkpoint.name} ({self.checkpoint.family}) has no head to be screened.")
             return "tiled" if head == "gated" else None
+        can = self.options.precision == "fp32" and self.checkpoint.pooling == "max" and activation in _OF_RELU
+        if self.options.head == "screened" and not can:
+            raise CheckpointError(
+                f"{self.checkpoint.name}: --head screened is for fp32, max pooling and activations of relu, not for "
+                f"{self.options.precision}, {self.checkpoint.pooling} and {activation}."
+            )
         if self.options.head != "auto":
             return self.options.head
-        pays = float((expected > 0).mean()) <= SCREENED_SHARE
-        return "screened" if pays and self.options.precision == "fp32" and self.checkpoint.pooling == "max" else "tiled"
+        return "screened" if can and float((expected > 0).mean()) <= SCREENED_SHARE else "tiled"
+
+    def _candidates(self, token_ids: list[list[int]], dimension: int) -> float:
+        """Share of the vocabulary that the screen leaves, of the longest parity texts."""
+        longest = sorted(token_ids, key=len)[-4:]
+        everything = {TOP_K: np.array([1 << 30])}
+        found, _, _ = Session(self.folder / MODEL, Device()).run(longest, OUTPUTS, everything)
+        return float(found.shape[1]) / dimension
 
     def _own_table(self) -> QueryTable:
         if self.checkpoint.query_weights is None:
@@ -196,7 +220,9 @@ class _Draft:
         import onnx
 
         size = sum(len(initializer.raw_data) for initializer in graph.graph.initializer)
-        apart = {"save_as_external_data": True, "location": WEIGHTS} if size > LARGEST_GRAPH else {}
+        # Only matrices: ONNX Runtime cannot look up the sizes of a Split elsewhere.
+        outside = {"save_as_external_data": True, "location": WEIGHTS, "size_threshold": 1 << 16}
+        apart = outside if size > LARGEST_GRAPH else {}
         onnx.save(graph, self.folder / MODEL, **apart)
 
     def _describe(
@@ -287,9 +313,13 @@ def _activation(checkpoint: Checkpoint, wanted: Activation | None) -> Activation
 
 def _max_length(checkpoint: Checkpoint, wanted: int | None) -> int:
     limit = checkpoint.max_length
+    if limit is not None and limit < _SHORTEST:
+        raise CheckpointError(f"{checkpoint.name} states a limit of {limit} tokens, which is too few for a text.")
     if limit is not None and checkpoint.prompt.echo is not None:
         around = Tokenizer(checkpoint.tokenizer_folder / TOKENIZER, limit, checkpoint.prompt).echo_ids()
         limit = (limit - sum(map(len, around))) // 2  # of one copy
+        if limit < _SHORTEST:
+            raise CheckpointError(f"{checkpoint.name}: its limit leaves {limit} tokens for each copy of an echo.")
     if wanted is None:
         return min(limit or DEFAULT_MAX_LENGTH, DEFAULT_MAX_LENGTH)
     if limit is not None and wanted > limit:

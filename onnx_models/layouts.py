@@ -126,8 +126,8 @@ def _transformer(look: Look, by_type: dict[str, Path]) -> Path:
 def _prompt(folder: Path) -> Prompt:
     """What sentence-transformers puts before texts: its ``query`` prompt, and the first of three for documents."""
     prompts = read_optional(folder / "config_sentence_transformers.json").get("prompts") or {}
-    document = next((prompts[name] for name in ("document", "passage", "corpus") if prompts.get(name)), "")
-    return Prompt(document=document, query=prompts.get("query") or "")
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
+    return Prompt(document=document or "", query=prompts.get("query") or "")
 
 
 def two_encoders(look: Look) -> bool:

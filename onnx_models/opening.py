@@ -62,6 +62,8 @@ def _describe(folder: Path, *, dense: bool) -> Checkpoint:
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
         raise CheckpointError(
             f"{folder / 'modules.json'} or what it names is not of sentence-transformers' layout ({error!r})."
+            if (folder / "modules.json").exists()
+            else f"{folder}: what its files say of the model is of no layout that `osplade families` lists ({error!r})."
         ) from error
     if not (found.transformer / "config.json").is_file():
         raise CheckpointError(f"{found.transformer} holds no config.json, so it is not a checkpoint.")

@@ -13,6 +13,8 @@ from typing import Annotated
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from opensearch_splade.errors import OspladeError
+
 _Count = Annotated[int, Field(gt=0)]
 
 _SMALL = 20_000_000
@@ -72,12 +74,22 @@ def load_plan(fingerprint: str, kind: str, cores: int) -> Plan | None:
 
 
 def save_plan(plan: Plan, fingerprint: str, kind: str, cores: int) -> Path:
-    """Keeps a plan for the next encoder of this bundle on this machine."""
+    """Keeps a plan for the next encoder of this bundle on this machine.
+
+    Raises:
+        OspladeError: The user's cache folder cannot be written.
+    """
     path = plan_path(fingerprint, kind, cores)
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}")
-    draft.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise OspladeError(
+            f"The plan ({plan}) cannot be kept in {path.parent}: {error.strerror}. Make that folder writable, or give "
+            "the plan to the encoder yourself."
+        ) from error
     return path
 
 

@@ -7,6 +7,8 @@ per output column of the weights), so a vector is the same alone and in a batch.
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,10 +44,14 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     What the head does after its maxima stays in fp32: it is batch x vocabulary numbers, and small weights would lose
     their last digits.
     """
+    import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     kept = [node.name for node in model.graph.node if _stays_fp32(node)]
-    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fp32.onnx"  # shapes of a model beyond 2 GiB can only be inferred from a file
+        onnx.save(model, path, save_as_external_data=True, location="weights", size_threshold=1 << 16)
+        converted: onnx.ModelProto = convert_float_to_float16(str(path), keep_io_types=True, node_block_list=kept)
     _join_kept(converted.graph)
     return converted
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
-from opensearch_splade.errors import DeviceError
+from opensearch_splade.errors import DeviceError, OspladeError
 from opensearch_splade.onnx_models.batches import Tokens
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
@@ -19,6 +20,17 @@ from opensearch_splade.onnx_models.plan import Plan
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
 from opensearch_splade.onnx_models.sparse_runner import SparseRunner
+
+_Rows = tuple[list[SparseRow], int]
+"""Rows of a batch, and the token budget that the device can do with."""
+
+
+class _Line(NamedTuple):
+    """What leads to a thread of a process."""
+
+    connection: Connection
+    process: Any
+    device: Device
 
 
 class EncoderProcesses:
@@ -28,27 +40,33 @@ class EncoderProcesses:
         bundle: A sparse bundle.
         devices: One process each. A device may stand here twice.
         max_ratio: As for ``SparseRunner``.
+
+    Raises:
+        DeviceError: A device cannot start.
+        MissingExtraError: ONNX Runtime is not installed.
     """
 
     def __init__(self, bundle: Bundle, devices: Sequence[Device], max_ratio: float = 0.0) -> None:
         spawn = multiprocessing.get_context("spawn")  # a forked child may not use CUDA
-        plans = [device.default_plan for device in devices]
+        plans = [Session.plan_of(bundle, device) for device in devices]
         self.plan = plans[0].model_copy(update={"batches": sum(plan.batches for plan in plans)})
-        self.token_budget = self.plan.token_budget
-        self._free: SimpleQueue[tuple[Connection, Any, Device]] = SimpleQueue()
+        self.token_budget = min(plan.token_budget for plan in plans)
+        self._free: SimpleQueue[_Line] = SimpleQueue()
         self._processes = []
         for device, plan in zip(devices, plans, strict=True):
             pairs = [spawn.Pipe() for _ in range(plan.batches)]
-            process = spawn.Process(
-                target=_serve,
-                args=(bundle.folder, device, plan, max_ratio, [theirs for _, theirs in pairs]),
-                daemon=True,
-            )
+            theirs = [connection for _, connection in pairs]
+            process = spawn.Process(target=_serve, args=(bundle.folder, device, plan, max_ratio, theirs), daemon=True)
             process.start()
             self._processes.append(process)
-            for ours, theirs in pairs:
-                theirs.close()
-                self._free.put((ours, process, device))
+            for connection in theirs:
+                connection.close()
+            for ours, _ in pairs:
+                self._free.put(_Line(ours, process, device))
+        # A device that cannot start is an error now, not after hours.
+        for line in [self._free.get() for _ in range(self.plan.batches)]:
+            self._free.put(line)
+            self._answer(line)
 
     def encode(self, batch: Sequence[Tokens]) -> list[SparseRow]:
         """One row per text.
@@ -56,18 +74,27 @@ class EncoderProcesses:
         Raises:
             DeviceError: The process is gone, or says that its device cannot run the batch.
         """
-        connection, process, device = self._free.get()
+        line = self._free.get()
         try:
-            connection.send([list(tokens) for tokens in batch])
-            answer: list[SparseRow] | Exception = connection.recv()
-        except (EOFError, OSError) as error:
-            process.join(1)
-            raise DeviceError(
-                f"The process of device {device} ended (exit code {process.exitcode}); its memory may not suffice. "
-                "Run again to go on, with fewer devices if it ends again."
-            ) from error
+            with suppress(OSError):  # told by the answer that does not come
+                line.connection.send([list(tokens) for tokens in batch])
+            rows, budget = self._answer(line)
         finally:
-            self._free.put((connection, process, device))  # a dead one too: whoever asks next must not wait
+            self._free.put(line)  # a dead one too: whoever asks next must not wait
+        self.token_budget = min(self.token_budget, budget)
+        return rows
+
+    @staticmethod
+    def _answer(line: _Line) -> _Rows:
+        try:
+            answer: _Rows | Exception = line.connection.recv()
+        except (EOFError, OSError) as error:
+            line.process.join(1)
+            raise DeviceError(
+                f"The process of device {line.device} ended (exit code {line.process.exitcode}). If its memory "
+                "did not suffice, run again with fewer devices; a script needs `if __name__ == '__main__':` around "
+                "its own code."
+            ) from error
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -86,27 +113,29 @@ class EncoderProcesses:
 
 def _serve(folder: Path, device: Device, plan: Plan, max_ratio: float, connections: list[Connection]) -> None:
     """In the process: one thread for each batch that may be under way."""
-    bundle = Bundle.open(folder)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     runner: SparseRunner | Exception
     try:
-        runner = SparseRunner(Session(bundle.model, device, plan), max_ratio)
+        runner = SparseRunner(Session(Bundle.open(folder).model, device, plan), max_ratio)
+        first: _Rows | Exception = ([], runner.token_budget)
     except Exception as error:  # noqa: BLE001 - told to whoever asks for a batch
-        runner = error
-    threads = [Thread(target=_answer, args=(runner, connection)) for connection in connections]
+        first = runner = error
+    threads = [Thread(target=_converse, args=(runner, first, connection)) for connection in connections]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
 
-def _answer(runner: SparseRunner | Exception, connection: Connection) -> None:
+def _converse(runner: SparseRunner | Exception, first: _Rows | Exception, connection: Connection) -> None:
     with suppress(EOFError, OSError):  # the other side is gone, so there is no one to answer
-        while True:
+        connection.send(first)
+        while not isinstance(runner, Exception):
             batch = connection.recv()
-            if isinstance(runner, Exception):
-                connection.send(runner)
-                continue
             try:
-                connection.send(runner.encode(batch))
-            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
+                answer: _Rows | Exception = (runner.encode(batch), runner.token_budget)
+                connection.send(answer)
+            except OspladeError as error:
                 connection.send(error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
+                connection.send(DeviceError(f"A batch failed on its device: {error!r}."))

@@ -21,6 +21,7 @@ from opensearch_splade.onnx_models.tiles import halves, int8_maxima, join_halves
 
 # Added to the bound, relative and absolute: what rounding in the float32 arithmetic of the bound itself may take away.
 _ROUNDING = np.float32(1e-4)
+_PARTS = 8
 
 
 def screened_maxima(
@@ -35,14 +36,26 @@ def screened_maxima(
         bias: ``(vocabulary,)``.
 
     Returns:
-        ``candidates (c,)``, int64 and ascending, at least one; ``scores (batch, c)``, bias added.
+        ``candidates (c,)``, int64 and ascending, at least eight; ``scores (batch, c)``, bias added.
     """
     name = write.shared(weight)
     candidates = _candidates(write, states, name, weight, bias)
-    rows = write.node("Transpose", write.node("Gather", name, candidates), perm=[1, 0])
-    exact = write.node("MatMul", halves(write, states), rows)
-    scores = join_halves(write, write.node("ReduceMax", exact, axes=[1], keepdims=0))
+    half = halves(write, states)
+    maxima = []
+    for part in _parts(write, candidates):
+        rows = write.node("Transpose", write.node("Gather", name, part), perm=[1, 0])
+        maxima.append(write.node("ReduceMax", write.node("MatMul", half, rows), axes=[1], keepdims=0))
+    scores = join_halves(write, write.node("Concat", *maxima, axis=-1))
     return candidates, write.node("Add", scores, write.node("Gather", write.constant(bias), candidates))
+
+
+def _parts(write: NodeWriter, candidates: str) -> list[str]:
+    """The candidates in equal parts: tiles whose scores stay in the cache, and never all scores at once."""
+    count = write.node("Shape", candidates)
+    size = write.node("Div", count, write.constant(np.array([_PARTS])))
+    rest = write.node("Sub", count, write.node("Mul", size, write.constant(np.array([_PARTS - 1]))))
+    sizes = write.node("Concat", *[size] * (_PARTS - 1), rest, axis=0)
+    return write.outputs(_PARTS, "Split", candidates, sizes, axis=0)
 
 
 def _candidates(
@@ -63,9 +76,10 @@ def _candidates(
     by_step = write.node("Add", write.node("Mul", products, write.constant(scale)), _bound(write, error))
     bound = write.node("Add", write.node("Mul", by_step, step), write.node("Mul", longest, _bound(write, lost)))
     threshold = -bias - _ROUNDING * (1 + np.abs(bias))
-    threshold[0] = -np.inf  # never none at all: empty products are a trap
+    threshold[:_PARTS] = -np.inf  # never fewer than there are parts: empty products are a trap
     bound = write.node("ReduceMax", bound, axes=[0], keepdims=0)
-    positive = write.node("NonZero", write.node("Greater", bound, write.constant(threshold)))
+    negative = write.node("LessOrEqual", bound, write.constant(threshold))
+    positive = write.node("NonZero", write.node("Not", negative))  # of a state that is no number, all
     return write.node("Squeeze", positive, write.constant(np.array([0])))
 
 

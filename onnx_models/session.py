@@ -57,8 +57,12 @@ class Session:
     @classmethod
     def of(cls, bundle: Bundle, device: Device, plan: Plan | None = None) -> Session:
         """A bundle's graph, by the plan given, else by the one tuned for it here, else by the device's own."""
-        plan = plan or load_plan(bundle.manifest.fingerprint, device.kind, device.cores)
-        return cls(bundle.model, device, plan)
+        return cls(bundle.model, device, plan or cls.plan_of(bundle, device))
+
+    @staticmethod
+    def plan_of(bundle: Bundle, device: Device) -> Plan:
+        """The plan that was tuned for a bundle here, else the device's own."""
+        return load_plan(bundle.manifest.fingerprint, device.kind, device.cores) or device.default_plan
 
     def replanned(self, plan: Plan) -> Session:
         """The same loaded graph with other batches; the threads of a batch cannot change."""

@@ -20,6 +20,8 @@ Row = TypeVar("Row")
 
 WINDOW_BATCHES = 24
 """Batches that the waiting texts amount to: the more, the less is padding."""
+MOST = 10_000
+"""Results that may wait for those before them; only texts without any token come to so many."""
 CHUNK = 128
 """Texts tokenised at once."""
 AHEAD = 3
@@ -46,7 +48,8 @@ def in_order(
     """One result per text, in order; ``None`` for a text without any token.
 
     Args:
-        token_ids: Read as batches leave, a window ahead.
+        token_ids: Read as batches leave, a window ahead. What it raises is raised at once: results of texts before it
+            that were not given yet are lost.
         run: One batch to one result per text. Called from several threads.
         session: Whose plan and budget hold. The budget may shrink on the way.
     """
@@ -58,7 +61,7 @@ def in_order(
     with ThreadPoolExecutor(session.plan.batches, thread_name_prefix="encoder") as workers:
         try:
             while True:
-                while not exhausted and waiting.tokens < WINDOW_BATCHES * session.token_budget:
+                while not exhausted and waiting.tokens < WINDOW_BATCHES * session.token_budget and len(finished) < MOST:
                     place, tokens = next(source, (-1, ()))
                     exhausted = place < 0
                     if tokens:

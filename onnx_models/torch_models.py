@@ -5,20 +5,26 @@ The scores are the family's textbook: all of them, of one text, without padding.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from opensearch_splade.errors import CheckpointError, MissingExtraError
+from opensearch_splade.errors import CheckpointError
 from opensearch_splade.onnx_models.checkpoint import Checkpoint, read_json
 from opensearch_splade.onnx_models.gte import gte_scores, gte_states, gte_weights
-from opensearch_splade.onnx_models.term_layouts import SPARSE_LINEAR, TOK_PROJ, backbone_config
+from opensearch_splade.onnx_models.term_layouts import SPARSE_LINEAR, TOK_PROJ
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
+from opensearch_splade.onnx_models.torch_loading import (
+    backbone_source,
+    fill_weights,
+    load_pretrained,
+    make_from_config,
+    one_row,
+    read_tensors,
+)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -61,12 +67,12 @@ Loader = Callable[[Checkpoint], Loaded]
 
 def load_masked_lm(checkpoint: Checkpoint) -> Loaded:
     """Any ``AutoModelForMaskedLM``."""
-    return _vocabulary(checkpoint, _pretrained("AutoModelForMaskedLM", checkpoint, checkpoint.transformer))
+    return _vocabulary(checkpoint, load_pretrained("AutoModelForMaskedLM", checkpoint, checkpoint.transformer))
 
 
 def load_dense(checkpoint: Checkpoint) -> Loaded:
     """Any ``AutoModel``."""
-    model = _pretrained("AutoModel", checkpoint, checkpoint.transformer)
+    model = load_pretrained("AutoModel", checkpoint, checkpoint.transformer)
     none = np.zeros((0, 0), np.float32)
 
     def scores(ids: Any, mask: Any) -> Any:
@@ -80,7 +86,7 @@ def load_dense(checkpoint: Checkpoint) -> Loaded:
 def load_gte(checkpoint: Checkpoint) -> Loaded:
     """``NewForMaskedLM``, written out in ``gte``: its own code lies on the hub and is never run."""
     config = SimpleNamespace(**{"type_vocab_size": 1, **read_json(checkpoint.transformer / "config.json")})
-    weights = gte_weights(_tensors(checkpoint.transformer), config, checkpoint.name)
+    weights = gte_weights(read_tensors(checkpoint.transformer), config, checkpoint.name)
 
     def scores(ids: Any, mask: Any) -> Any:
         return gte_scores(weights, config, ids, mask)
@@ -99,7 +105,7 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
     """
     import torch
 
-    model = _pretrained("AutoModelForCausalLM", checkpoint, checkpoint.transformer)
+    model = load_pretrained("AutoModelForCausalLM", checkpoint, checkpoint.transformer)
     causal = checkpoint.attention == "causal"
     tokenizer = Tokenizer(checkpoint.tokenizer_folder / "tokenizer.json", 1 << 20, checkpoint.prompt)
     echo = (
@@ -142,34 +148,36 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
 
 def load_unicoil(checkpoint: Checkpoint) -> Loaded:
     """``bert.*`` and ``tok_proj.*``, either of them after ``coil_encoder.`` or not."""
-    tensors = {name.removeprefix("coil_encoder."): value for name, value in _tensors(checkpoint.transformer).items()}
-    backbone = _from_config("AutoModel", checkpoint, checkpoint.transformer)
-    _fill(backbone, tensors, "bert.", checkpoint)
-    return _terms(backbone, *_linear(tensors, TOK_PROJ[1].removesuffix(".weight"), checkpoint))
+    tensors = {
+        name.removeprefix("coil_encoder."): value for name, value in read_tensors(checkpoint.transformer).items()
+    }
+    backbone = make_from_config("AutoModel", checkpoint, checkpoint.transformer)
+    fill_weights(backbone, tensors, "bert.", checkpoint)
+    return _terms(backbone, *one_row(tensors, TOK_PROJ[1].removesuffix(".weight"), checkpoint))
 
 
 def load_bge_m3(checkpoint: Checkpoint) -> Loaded:
     """An XLM-R folder and ``sparse_linear.safetensors``."""
     folder = checkpoint.transformer
-    backbone = _from_config("AutoModel", checkpoint, folder)
+    backbone = make_from_config("AutoModel", checkpoint, folder)
     model_files = [path for path in sorted(folder.glob("*.safetensors")) if not path.stem.endswith("_linear")]
-    _fill(backbone, _tensors(folder, model_files), "", checkpoint)
-    linear = {f"sparse_linear.{name}": value for name, value in _tensors(folder, [folder / SPARSE_LINEAR]).items()}
-    return _terms(backbone, *_linear(linear, "sparse_linear", checkpoint))
+    fill_weights(backbone, read_tensors(folder, model_files), "", checkpoint)
+    linear = {f"sparse_linear.{name}": value for name, value in read_tensors(folder, [folder / SPARSE_LINEAR]).items()}
+    return _terms(backbone, *one_row(linear, "sparse_linear", checkpoint))
 
 
 def load_lsr_mlp(checkpoint: Checkpoint) -> Loaded:
     """``model.*`` and ``linear.*``; ``scale`` is of training only."""
-    tensors = _tensors(checkpoint.transformer)
-    backbone = _from_config("AutoModel", checkpoint, _backbone(checkpoint))
-    _fill(backbone, tensors, "model.", checkpoint)
-    return _terms(backbone, *_linear(tensors, "linear", checkpoint))
+    tensors = read_tensors(checkpoint.transformer)
+    backbone = make_from_config("AutoModel", checkpoint, backbone_source(checkpoint))
+    fill_weights(backbone, tensors, "model.", checkpoint)
+    return _terms(backbone, *one_row(tensors, "linear", checkpoint))
 
 
 def load_lsr_mlm(checkpoint: Checkpoint) -> Loaded:
     """``model.*``, a masked language model."""
-    model = _from_config("AutoModelForMaskedLM", checkpoint, _backbone(checkpoint))
-    _fill(model, _tensors(checkpoint.transformer), "model.", checkpoint)
+    model = make_from_config("AutoModelForMaskedLM", checkpoint, backbone_source(checkpoint))
+    fill_weights(model, read_tensors(checkpoint.transformer), "model.", checkpoint)
     return _vocabulary(checkpoint, model)
 
 
@@ -225,88 +233,6 @@ def _terms(backbone: Any, weight: Any, bias: Any) -> Loaded:
 
     vocabulary = backbone.get_input_embeddings().num_embeddings
     return Loaded("terms", scores, lambda: backbone, weight.numpy(), bias.numpy(), vocabulary, "feature-extraction")
-
-
-def _pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path) -> Any:
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers with torch", "export") from error
-    _require_safetensors(folder)
-    try:
-        # ModernBERT would compile itself where it can, which cannot be traced.
-        config = transformers.AutoConfig.from_pretrained(folder)
-        compiles = {"reference_compile": False} if hasattr(config, "reference_compile") else {}
-        model = getattr(transformers, auto_class).from_pretrained(
-            folder, attn_implementation="eager", dtype=torch.float32, use_safetensors=True, **compiles
-        )
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(f"{checkpoint.name} cannot be loaded: {str(error).splitlines()[0]}") from error
-    return model.eval()
-
-
-def _from_config(auto_class: str, checkpoint: Checkpoint, folder: Path | str) -> Any:
-    """A model of the shape that ``config.json`` states, to be filled."""
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers with torch", "export") from error
-    try:
-        config = transformers.AutoConfig.from_pretrained(folder)
-        made = getattr(transformers, auto_class).from_config(config, attn_implementation="eager", dtype=torch.float32)
-    except (ValueError, KeyError, OSError) as error:
-        raise CheckpointError(
-            f"{checkpoint.name}: its backbone's shape cannot be read from {folder}: {str(error).splitlines()[0]}"
-        ) from error
-    return made.eval()
-
-
-def _backbone(checkpoint: Checkpoint) -> Path | str:
-    found = backbone_config(checkpoint.transformer)
-    if found is None:
-        raise CheckpointError(
-            f"{checkpoint.transformer} does not say what its backbone is; put the backbone's config.json into "
-            "its subfolder backbone/."
-        )
-    return found
-
-
-def _fill(model: Any, tensors: Mapping[str, Any], prefix: str, checkpoint: Checkpoint) -> None:
-    """Loads weights by name; every one that the model needs must be there."""
-    state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    missing, _ = model.load_state_dict(state, strict=False)
-    model.tie_weights()
-    spared = (r"^pooler\.", *(getattr(model, "_tied_weights_keys", None) or ()))
-    needed = [name for name in missing if not any(re.search(pattern, name) for pattern in spared)]
-    if needed:
-        raise CheckpointError(f"{checkpoint.name} lacks the weight {prefix}{needed[0]} ({len(needed)} in all).")
-
-
-def _linear(tensors: Mapping[str, Any], name: str, checkpoint: Checkpoint) -> tuple[Any, Any]:
-    weight, bias = tensors.get(f"{name}.weight"), tensors.get(f"{name}.bias")
-    if weight is None or bias is None or weight.shape[0] != 1:
-        raise CheckpointError(f"{checkpoint.name} must hold {name}.weight of one row and {name}.bias.")
-    return weight, bias
-
-
-def _tensors(folder: Path, paths: list[Path] | None = None) -> dict[str, Any]:
-    """All weights of a folder's safetensors files, in float32."""
-    from safetensors.torch import load_file
-
-    _require_safetensors(folder)
-    files = sorted(folder.glob("*.safetensors")) if paths is None else paths
-    return {name: value.float() for path in files for name, value in load_file(path).items()}
-
-
-def _require_safetensors(folder: Path) -> None:
-    if not list(folder.glob("*.safetensors")):
-        raise CheckpointError(
-            f"{folder} holds no *.safetensors. Pickled weights are not loaded; convert them once: "
-            "safetensors.torch.save_file({name: value.clone().contiguous() for name, value in "
-            "torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors', {'format': 'pt'})."
-        )
 
 
 def _four_dimensions(mask: Any, *, causal: bool) -> Any:

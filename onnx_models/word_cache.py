@@ -65,10 +65,14 @@ class WordCache:
         return found
 
     def _look_up(self, split: list[list[str]], place: int, limit: int, found: list[list[int]]) -> bool:
+        known, parts = self._known.__getitem__, split[place]
         try:
-            found[place] = list(islice(chain.from_iterable(map(self._known.__getitem__, split[place])), limit))
+            tokens = list(chain.from_iterable(map(known, parts[:limit])))
+            if len(tokens) < limit < len(parts):  # parts without any token, such as control characters
+                tokens = list(islice(chain.from_iterable(map(known, parts)), limit))
         except KeyError:
             return False
+        found[place] = tokens[:limit]
         return True
 
     def _learn(self, parts: set[str]) -> set[str]:

@@ -63,7 +63,7 @@ class QueryPruning:
 
     def __str__(self) -> str:
         rules = {"max_ratio": self.max_ratio, "top_k": self.top_k}
-        return ",".join(f"{kind}:{value:g}" for kind, value in rules.items() if value is not None)
+        return ",".join(f"{kind}:{value:.12g}" for kind, value in rules.items() if value is not None)
 
     def apply(self, features: Features) -> Features:
         """The features that stay, strongest first, with their weights."""

@@ -57,8 +57,11 @@ def byte_tokenizer() -> Any:
     return RobertaTokenizerFast(tokenizer_object=trained._tokenizer, model_max_length=LENGTH)
 
 
-def masked_lm(family: str, folder: Path) -> Path:
-    """An ``AutoModelForMaskedLM`` folder with weights large enough that many features are active."""
+def masked_lm(family: str, folder: Path, *, bias: float = 0.0, unused: int = 0) -> Path:
+    """An ``AutoModelForMaskedLM`` folder with weights large enough that many features are active.
+
+    ``bias`` moves all scores; ``unused`` columns beyond the tokenizer make the vocabulary as long as real ones.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForMaskedLM
 
@@ -71,10 +74,10 @@ def masked_lm(family: str, folder: Path) -> Path:
     special = {"pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.4}
     torch.manual_seed(7)
     model = AutoModelForMaskedLM.from_config(
-        AutoConfig.for_model(family, vocab_size=len(tokenizer), **shape, **special)
+        AutoConfig.for_model(family, vocab_size=len(tokenizer) + unused, **shape, **special)
     )
     with torch.no_grad():
-        model.get_output_embeddings().bias.normal_()
+        model.get_output_embeddings().bias.normal_(mean=bias)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -323,14 +323,63 @@ def test_splade_tiny_equals_sentence_transformers_on_500_abstracts(
 
 def test_weights_beyond_two_gibibytes_lie_beside_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the limit lowered: the same vectors, the weights' hash in the manifest, and a damaged file is found."""
-    folder = masked_lm("bert", tmp_path / "mlm")
+    folder = masked_lm("bert", tmp_path / "mlm", unused=30_000)  # as many tiles as real vocabularies have
     inside = SparseEncoder.load(export(str(folder), tmp_path / "inside").folder)
     monkeypatch.setattr("opensearch_splade.onnx_models.export.LARGEST_GRAPH", 1000)
     apart = export(str(folder), tmp_path / "apart")
     weights = apart.folder / "model.onnx.data"
     assert weights.stat().st_size > (apart.folder / "model.onnx").stat().st_size
+    assert apart.size > weights.stat().st_size
     np.testing.assert_array_equal(to_dense(SparseEncoder.load(apart.folder), TEXTS), to_dense(inside, TEXTS))
     assert apart.manifest.fingerprint != inside.fingerprint
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(BundleError, match=r"model\.onnx\.data is damaged"):
         Bundle.open(apart.folder)
+
+
+def test_a_bundle_is_replaced_from_within_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``osplade export … . --replace``: the old bundle goes only when the new one stands."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    old = export(str(folder), tmp_path / "bundle", name="old")
+    monkeypatch.chdir(old.folder)
+    assert export(str(folder), Path(), name="new", replace=True).manifest.name == "new"
+    assert Bundle.open(tmp_path / "bundle").manifest.name == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "mlm"]
+
+
+def test_code_of_a_checkpoint_is_never_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even if someone, or a pipe, would answer yes: nothing is asked."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForMaskedLM": "evil.Model"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        export(str(folder), tmp_path / "bundle")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_a_head_that_cannot_be_screened_is_refused(tmp_path: Path, precision: str) -> None:
+    """The manifest never says what the graph is not."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    with pytest.raises(CheckpointError, match=f"--head screened is for fp32.*not for {precision}"):
+        export(str(folder), tmp_path / "bundle", precision=precision, head="screened")
+
+
+def test_the_screen_pays_or_is_left_out(tmp_path: Path) -> None:
+    """Few candidates: screened. Most of the vocabulary active, as in a model that was never trained: tiled."""
+    sparse = masked_lm("bert", tmp_path / "sparse", bias=-40.0)
+    dense = masked_lm("bert", tmp_path / "dense", bias=40.0)
+    forms = [export(str(folder), tmp_path / f"{folder.name}-bundle").manifest.head for folder in (sparse, dense)]
+    assert forms == ["screened", "tiled"]
+
+
+@pytest.mark.parametrize("limit", [0, 1, 5])
+def test_a_limit_too_short_for_a_text_is_refused(tmp_path: Path, limit: int) -> None:
+    """One line, not a panic of the tokenizer."""
+    folder = masked_lm("bert", tmp_path / "mlm")
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": limit}))
+    with pytest.raises(CheckpointError, match=f"limit of {limit} tokens"):
+        export(str(folder), tmp_path / "bundle")

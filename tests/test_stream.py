@@ -154,7 +154,7 @@ def test_several_devices_give_the_same_vectors() -> None:
     assert "_session" not in vars(several)
     several._documents._processes[0].kill()  # type: ignore[union-attr]
     several._documents._processes[1].kill()  # type: ignore[union-attr]
-    with pytest.raises(DeviceError, match=r"device cpu:1 ended \(exit code -9\).*fewer devices"):
+    with pytest.raises(DeviceError, match=r"device cpu:1 ended \(exit code -9\).*fewer devices.*__main__"):
         several.encode_documents(texts)
 
 
@@ -164,5 +164,6 @@ def test_a_device_that_cannot_start_says_so_from_its_process() -> None:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this ONNX Runtime can start CUDA")
-    with pytest.raises(DeviceError, match="cannot run on cuda"):
-        SparseEncoder.load("splade-tiny", Device.parse("cuda:0,cuda:1")).encode_documents(["a text"])
+    encoder = SparseEncoder.load("splade-tiny", Device.parse("cpu:1,cuda:1"))
+    with pytest.raises(DeviceError, match="cannot run on cuda"):  # at once, though the first device could
+        encoder.encode_documents(["a text"])

@@ -79,3 +79,8 @@ class MissingExtraError(OspladeError):
     def __init__(self, what: str, *extras: str) -> None:
         choice = " or ".join(f"pip install 'opensearch-splade[{extra}]'" for extra in extras)
         super().__init__(f"{what} is not installed. To install: {choice}")
+        self._arguments = (what, *extras)
+
+    def __reduce__(self) -> tuple[type[MissingExtraError], tuple[str, ...]]:
+        """Errors travel between processes by their arguments, which are not the message here."""
+        return type(self), self._arguments
