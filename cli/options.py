@@ -92,14 +92,16 @@ def fields(function: _Decorated) -> _Decorated:
 
 
 _ID_FIELD = click.option("--id-field", metavar="FIELD", help="The document's id. [default: _id, else id, else a hash]")
-_TITLE_FIELD = click.option("--title-field", metavar="FIELD", default="title", show_default=True)
+_TITLE_FIELD = click.option(
+    "--title-field", metavar="FIELD", default="title", show_default=True, help="Indexed with the text where present."
+)
 _TEXT_FIELD = click.option(
     "--text-field",
     "text_fields",
     metavar="FIELD",
     multiple=True,
     default=("text",),
-    help="May be given several times: the texts are joined by a blank line. [default: text]",
+    help="The document's text; may be given several times: they are joined by a blank line. [default: text]",
 )
 _KEEP = click.option(
     "--keep",
