@@ -51,7 +51,7 @@ def prune_curve(
     """Measure what pruning saves and costs over the judged questions of COLLECTION, and recommend one.
 
     COLLECTION is what `osplade eval` takes. Its documents are encoded once and compared by exact dot product, so no
-    node is needed. The size is that of the features in the index' postings, estimated.
+    node is needed. The size is what a document's features take in the index, estimated.
 
     \b
     Example:
@@ -96,7 +96,8 @@ def _measured(collection: Collection, encoder: SparseEncoder, rules: list[Prunin
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("measuring", total=len(tried) + 1)
         ids = [document.id for document in documents]
-        return curve.prune_curve(collection, ids, vectors, questions, tried, lambda: progress.advance(task))
+        names = encoder.vocabulary.features
+        return curve.prune_curve(collection, ids, vectors, questions, names, tried, lambda: progress.advance(task))
 
 
 def _plain(point: CurvePoint) -> dict[str, object]:

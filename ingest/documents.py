@@ -46,12 +46,9 @@ def to_document(record: Any, fields: FieldMap = PLAIN) -> Document:
     """
     if not isinstance(record, dict):
         raise DocumentError(f"A document is a JSON object, not {_kind(record)}.")
-    values = {field: _string(record, field) for field in (fields.title, *fields.texts)}
-    for field, value in values.items():
-        if not is_unicode(value):
-            raise DocumentError(f"'{field}' holds half a surrogate pair, which is no character.")
-    title = values.pop(fields.title)
-    text = next(iter(values.values())) if len(values) == 1 else "\n\n".join(filter(str.strip, values.values()))
+    title = _string(record, fields.title)
+    texts = [_string(record, field) for field in fields.texts]
+    text = texts[0] if len(texts) == 1 else "\n\n".join(filter(str.strip, texts))
     if not (title.strip() or text.strip()):
         raise DocumentError(f"No text: neither {' nor '.join(map(repr, fields.spoken))} holds a word.")
     return Document(_identity(record, fields, title, text), text, title, _metadata(record, fields))
@@ -63,11 +60,13 @@ def _string(record: dict[str, Any], field: str) -> str:
         return ""
     if not isinstance(value, str):
         raise DocumentError(f"'{field}' must be a string, not {_kind(value)}.")
+    if not is_unicode(value):
+        raise DocumentError(f"'{field}' holds half a surrogate pair, which is no character.")
     return value
 
 
 def _metadata(record: dict[str, Any], fields: FieldMap) -> dict[str, Any]:
-    used = {*fields.spoken, "metadata", _id_field(record, fields)} | ({"_id"} if fields.id is None else set())
+    used = (*fields.spoken, "metadata", _id_field(record, fields), "_id" if fields.id is None else None)
     rest = {key: value for key, value in record.items() if key not in used}
     members = {} if "metadata" in fields.spoken or fields.id == "metadata" else record.get("metadata")
     if members is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opensearch_splade.errors import OspladeError
 
@@ -17,6 +17,8 @@ class FieldMap:
         texts: The fields of the text, joined by a blank line.
         keep: The fields that pass through as metadata; ``None`` for all that have no other part. A field ``metadata``
             that holds an object stands for its members.
+        spoken: The fields that a passage is made of.
+        read: The only fields that need to be read; ``None`` for all.
 
     Raises:
         OspladeError: No text field is named, or a field has two parts.
@@ -26,6 +28,8 @@ class FieldMap:
     title: str = "title"
     texts: tuple[str, ...] = ("text",)
     keep: tuple[str, ...] | None = None
+    spoken: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    read: tuple[str, ...] | None = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         parts = [*self.texts, self.title, *([self.id] if self.id else [])]
@@ -35,15 +39,10 @@ class FieldMap:
             raise OspladeError(
                 f"The field {twice!r} is named twice: --id-field, --title-field and --text-field take a field each."
             )
+        object.__setattr__(self, "spoken", (*self.texts, self.title))
+        object.__setattr__(self, "read", self._read())
 
-    @property
-    def spoken(self) -> tuple[str, ...]:
-        """The fields that a passage is made of."""
-        return (*self.texts, self.title)
-
-    @property
-    def read(self) -> tuple[str, ...] | None:
-        """The only fields that need to be read; ``None`` for all."""
+    def _read(self) -> tuple[str, ...] | None:
         if self.keep is None:
             return None
         ids = (self.id,) if self.id else ("_id", "id")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import orjson
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -17,6 +18,7 @@ from opensearch_splade.evaluation.exact import ExactIndex
 from opensearch_splade.evaluation.prune_curve import (
     CurvePoint,
     default_rules,
+    json_bytes,
     posting_bytes,
     prune_curve,
     recommend,
@@ -53,6 +55,16 @@ def test_exact_scores_are_dot_products(documents: list[dict[int, float]], questi
         assert found == pytest.approx({id_: exact[id_] for id_ in found})
 
 
+def test_bytes_of_json() -> None:
+    """As they are sent, but for the braces."""
+    rows = [{0: 0.5, 1: 1.25}, {1: 2.0}]
+    names = ['a"b', "ü"]
+    sent = [orjson.dumps({names[token]: weight for token, weight in row.items()}) for row in rows]
+    lengths = np.array([len(orjson.dumps(name)) for name in names])
+    # a brace less and a comma more for each document; two brackets in all
+    assert json_bytes(vectors(rows), lengths) == sum(map(len, sent)) - 2 * len(rows) + len(rows) - 1 + 2
+
+
 @given(rows=ROWS)
 def test_the_estimate_follows_the_features(rows: list[dict[int, float]]) -> None:
     """Fewer features never take more, and each takes at least its weight and a step to the next."""
@@ -68,7 +80,7 @@ def test_the_first_point_is_unpruned_and_weights_are_those_stored() -> None:
     collection = Collection("x", "", {"q": "?"}, {"q": {"good": 1}})
     documents = vectors([{0: 0.3, 1: 3.0}, {0: 0.2}])
     rules = [Pruning("max_ratio", 0.5)]
-    whole, pruned = prune_curve(collection, ["good", "other"], documents, vectors([{0: 1.0}]), rules)
+    whole, pruned = prune_curve(collection, ["good", "other"], documents, vectors([{0: 1.0}]), ["fox", "dog"], rules)
     assert (whole.pruning, whole.features, whole.ndcg) == (None, 1.5, 1.0)
     assert (pruned.pruning, pruned.features, pruned.ndcg) == (rules[0], 1.0, 0.0)
     (found,) = ExactIndex(
