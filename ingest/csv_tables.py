@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from opensearch_splade.errors import SourceError
@@ -31,22 +31,30 @@ def read_csv(stream: BinaryIO, name: str, fields: FieldMap, delimiter: str) -> I
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST_CELL))  # the module has one for everybody
     # Bytes that are no UTF-8 come as surrogates, so that they spoil their row alone.
     with io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        read = list[str]()  # the lines of one row, to be kept where they are none
+        reader = csv.reader(_remembered(lines, read), delimiter=delimiter, strict=True)
         header = _header(reader, name)
         if header is None:
             return
         check_columns(name, header, fields)
         while True:
             place = f"{name}:{reader.line_num + 1}"
+            read.clear()
             try:
                 row = next(reader, None)
             except csv.Error as error:
-                yield place, DeadLetter(place, f"Not valid CSV: {error}.", None)
+                yield place, DeadLetter(place, f"Not valid CSV: {error}.", _printable("".join(read)))
                 continue
             if row is None:
                 return
             if row:
                 yield _placed(place, row, header, fields)
+
+
+def _remembered(lines: Iterable[str], read: list[str]) -> Iterator[str]:
+    for line in lines:
+        read.append(line)
+        yield line
 
 
 def _header(reader: Iterator[list[str]], name: str) -> list[str] | None:

@@ -459,7 +459,9 @@ def test_a_row_that_is_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (first.id, last.id) == ("0", "2")
     assert isinstance(letter, DeadLetter)
     assert (letter.place, letter.reason) == ("x.csv:5", reason)
-    json.dumps(letter.record).encode()
+    read = row.decode(errors="replace")
+    assert letter.record == (f"{read}\n" if reason.startswith("Not valid CSV") else letter.record)
+    assert json.loads(json.dumps(letter.record)) == letter.record
 
 
 def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
@@ -469,6 +471,7 @@ def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     assert first == Document("1", "a")
     assert isinstance(letter, DeadLetter)
     assert (letter.place, letter.reason) == ("x.csv:3", "Not valid CSV: unexpected end of data.")
+    assert letter.record == '2,"b\n3,c\n'
 
 
 def test_a_column_without_a_name(tmp_path: Path) -> None:
