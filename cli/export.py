@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from opensearch_splade.cli import options
 from opensearch_splade.errors import OspladeError
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.bundle import HeadForm, Precision
 from opensearch_splade.onnx_models.checkpoint import Activation, Attention, Kind
@@ -49,10 +50,11 @@ from opensearch_splade.types import Document
 @click.option(
     "--query-weights",
     metavar="TABLE",
-    help="Makes the bundle inference-free: idf:COLLECTION (token idf over a JSONL file, a BEIR folder or pydoc:), "
+    help="Makes the bundle inference-free: idf:COLLECTION (token idf over what ingest takes as SOURCE), "
     "bm25:COLLECTION (the same, but repeating a token weighs more), table:FILE (.json of token: weight; .txt "
     "with token, tab and weight on a line, or .safetensors) or binary (every token weighs 1).",
 )
+@options.text_fields
 @click.option("--revision", help="Hub branch, tag or commit.")
 @click.option("--name", help="Name of the bundle. [default: the checkpoint's]")
 @click.option("--replace", is_flag=True, help="Replace an existing bundle.")
@@ -62,6 +64,7 @@ def export(
     out: Path,
     *,
     query_weights: str | None,
+    fields: FieldMap,
     revision: str | None,
     as_json: bool,
     no_special_tokens: bool,
@@ -80,7 +83,7 @@ def export(
     """
     from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 
-    table = _query_table(query_weights) if query_weights else None
+    table = _query_table(query_weights, fields) if query_weights else None
     how_exactly = ExportOptions(**how, add_special_tokens=not no_special_tokens)
     with Console(stderr=True).status(f"exporting {escape(checkpoint)} ..."):
         bundle = export_bundle(checkpoint, out, how_exactly, revision=revision, query_weights=table)
@@ -104,16 +107,16 @@ def export(
         )
 
 
-def _query_table(text: str) -> QueryTable:
+def _query_table(text: str, fields: FieldMap) -> QueryTable:
     match text.partition(":"):
         case ("binary", "", ""):
             return QueryTable("binary")
         case ("table", ":", file) if file:
             return QueryTable("table", file=Path(file))
         case ("idf" | "bm25" as kind, ":", collection) if collection:
-            return QueryTable(kind, texts=_passages(collection))
+            return QueryTable(kind, texts=_passages(collection, fields))
     raise OspladeError(f"--query-weights {text}: write idf:COLLECTION, bm25:COLLECTION, table:FILE or binary.")
 
 
-def _passages(collection: str) -> Iterator[str]:
-    return (record.passage for record in read_source(collection) if isinstance(record, Document))
+def _passages(collection: str, fields: FieldMap) -> Iterator[str]:
+    return (record.passage for record in read_source(collection, fields) if isinstance(record, Document))

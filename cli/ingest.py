@@ -14,6 +14,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, forecast, run_job
 from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
@@ -26,6 +27,7 @@ SOME_DEAD = 3
 @options.index
 @click.option("--bundle", required=True, type=options.BUNDLE, help="Sparse bundle: a folder or a shipped one.")
 @click.option("--dense-bundle", type=options.BUNDLE, help="Dense bundle for a kNN field beside it.")
+@options.fields
 @click.option("--prune", metavar="KIND:VALUE", help="max_ratio:0.1, abs_value:0.05, top_k:200 or alpha_mass:0.95.")
 @click.option(
     "--query-weights",
@@ -53,6 +55,7 @@ def ingest(
     index: str,
     bundle: str,
     dense_bundle: str | None,
+    fields: FieldMap,
     prune: str | None,
     query_weights: CountedWeights | None,
     dead_letters: Path,
@@ -67,7 +70,11 @@ def ingest(
 ) -> None:
     """Encode the documents of SOURCE and write them into an index.
 
-    SOURCE is a .jsonl or .jsonl.gz file, a BEIR folder, - for standard input, or pydoc: for Python's documentation.
+    SOURCE is a file of JSON lines (.jsonl), a .csv, .tsv, .parquet, .arrow or .feather file, a folder or a quoted glob
+    of such files, one of these behind a URL (s3://, gs://, az:// …), a BEIR folder, index:NAME or
+    index:https://HOST:9200/NAME for the documents of an index, - for JSON lines on standard input, or pydoc: for
+    Python's documentation. All but tables of Parquet and Arrow may be compressed (.gz, .zst).
+
     The index is made if there is none. The same document has the same id in every run, so running again after an
     interruption doubles nothing. What cannot be written goes to the dead letters with its reason, and the exit code is
     3.
@@ -76,9 +83,12 @@ def ingest(
     Example:
       osplade ingest corpus.jsonl --index docs --bundle splade-tiny-idf
       osplade ingest ./scifact --index scifact --bundle splade-tiny --dense-bundle minilm-l6 --query-weights idf
+      osplade ingest 's3://lake/papers/*.parquet' --index papers --bundle splade-tiny --id-field doi --text-field body
+      osplade ingest index:papers --index papers-2 --bundle my-splade
     """
     job = IngestJob(
         source=source,
+        fields=fields,
         index=index,
         sparse=SparseEncoder.load(bundle, device),
         dense=DenseEncoder.load(dense_bundle, device) if dense_bundle else None,

@@ -18,9 +18,10 @@ from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import CountedWeights, IndexMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.pipeline import DocumentEncoder, IngestReport, run
 from opensearch_splade.ingest.pruning import Pruning
-from opensearch_splade.ingest.sources import corpus_file, read_source
+from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
@@ -44,6 +45,7 @@ class IngestJob:
     query_weights: CountedWeights | None = None
     dead_letters: Path = DEAD_LETTERS
     options: IndexOptions = field(default_factory=IndexOptions)
+    fields: FieldMap = field(default_factory=FieldMap)
 
     @property
     def meta(self) -> IndexMeta:
@@ -60,7 +62,7 @@ class IngestJob:
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
-    records = _records(job.source)
+    records = _records(cluster, job)
     encoder = job.encoder()
     encoder.load()
     writer = BulkWriter(cluster.client, job.index)
@@ -85,8 +87,8 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
-    with console.status(f"reading {escape(job.source)} ..."):
-        for record in _records(job.source):
+    with console.status(f"reading {escape(shown(job.source))} ..."):
+        for record in _records(cluster, job):
             if isinstance(record, DeadLetter):
                 dead.append(record)
                 continue
@@ -111,12 +113,12 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     }
 
 
-def _records(source: str) -> Iterator[Document | DeadLetter]:
+def _records(cluster: Cluster, job: IngestJob) -> Iterator[Document | DeadLetter]:
     """The source, read up to its first record: what cannot be read at all fails before an index is made."""
-    records = read_source(source)
+    records = read_source(job.source, job.fields, cluster.client)
     first = next(records, None)
     if first is None:
-        raise SourceError(f"{source} holds no documents, so nothing was done.")
+        raise SourceError(f"{shown(job.source)} holds no documents, so nothing was done.")
     return chain([first], records)
 
 
@@ -131,23 +133,10 @@ def _progress(source: str, console: Console) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("ingesting", total=_count(source), rate="")
+        task = progress.add_task("ingesting", total=count_records(source), rate="")
 
         def show(report: IngestReport) -> None:
             rate = f"{report.rate:.0f}/s" + (f", {report.dead} dead" if report.dead else "")
             progress.update(task, completed=report.indexed + report.dead, rate=rate)
 
         yield show
-
-
-def _count(source: str) -> int | None:
-    """How many records a source holds where that is cheap to know, so that the bar has an end; else ``None``."""
-    if source == "pydoc:":
-        return sum(1 for _ in read_source(source))
-    if source == "-" or source.startswith("ir_datasets:"):
-        return None
-    path = corpus_file(source)
-    if path.suffix == ".gz":
-        return None
-    with path.open("rb") as stream:
-        return sum(1 for line in stream if line.strip())

@@ -8,8 +8,8 @@ import click
 
 from opensearch_splade.errors import OspladeError
 
-_COMMANDS = ("bundles", "demo", "eval", "export", "families", "ingest", "node", "search", "tune")
-_MODULES = {"eval": "evaluate"}  # the file cannot be called like the builtin
+_COMMANDS = ("bundles", "demo", "eval", "export", "families", "ingest", "node", "prune-curve", "search", "tune")
+_MODULES = {"eval": "evaluate", "prune-curve": "prune_curve"}  # files that cannot be called like their commands
 
 
 class _Commands(click.Group):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
 
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.onnx_models import Device, shipped
 from opensearch_splade.query import QueryPruning
 
@@ -77,3 +79,51 @@ def query_encoders(function: _Decorated) -> _Decorated:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def text_fields(function: _Decorated) -> _Decorated:
+    """``--title-field`` and ``--text-field`` of commands that read the passages of a source, as one ``fields``."""
+    return _mapped(function, _TITLE_FIELD, _TEXT_FIELD)
+
+
+def fields(function: _Decorated) -> _Decorated:
+    """The whole field map of commands that read the documents of a source, as one ``fields``."""
+    return _mapped(function, _ID_FIELD, _TITLE_FIELD, _TEXT_FIELD, _KEEP)
+
+
+_ID_FIELD = click.option("--id-field", metavar="FIELD", help="The document's id. [default: _id, else id, else a hash]")
+_TITLE_FIELD = click.option(
+    "--title-field", metavar="FIELD", default="title", show_default=True, help="Indexed with the text where present."
+)
+_TEXT_FIELD = click.option(
+    "--text-field",
+    "text_fields",
+    metavar="FIELD",
+    multiple=True,
+    default=("text",),
+    help="The document's text; may be given several times: they are joined by a blank line. [default: text]",
+)
+_KEEP = click.option(
+    "--keep",
+    metavar="FIELD",
+    multiple=True,
+    help="Only this field passes through as metadata; may be given several times. [default: all others]",
+)
+
+
+def _mapped(function: _Decorated, *given: Callable[[_Decorated], _Decorated]) -> _Decorated:
+    @wraps(function)
+    def with_fields(
+        *arguments: Any,
+        title_field: str,
+        text_fields: tuple[str, ...],
+        id_field: str | None = None,
+        keep: tuple[str, ...] = (),
+        **more: Any,
+    ) -> Any:
+        return function(*arguments, fields=FieldMap(id_field, title_field, text_fields, keep or None), **more)
+
+    made: _Decorated = with_fields
+    for option in reversed(given):
+        made = option(made)
+    return made

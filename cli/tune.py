@@ -12,6 +12,7 @@ from rich.table import Table
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.rendering import printer
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Bundle, Device
 from opensearch_splade.onnx_models.plan import save_plan
@@ -24,12 +25,21 @@ from opensearch_splade.types import Document
 @click.argument("bundle", type=options.BUNDLE)
 @options.device
 @click.option("--source", default="pydoc:", show_default=True, help="Texts like yours: what ingest takes as SOURCE.")
+@options.text_fields
 @click.option("--documents", type=click.IntRange(1), default=400, show_default=True, help="Texts of it to tune with.")
 @click.option("--rounds", type=click.IntRange(2), default=5, show_default=True, help="Runs of each plan.")
 @click.option("--dry-run", is_flag=True, help="Measure, keep nothing.")
 @options.as_json
 def tune(
-    bundle: str, *, device: Device, source: str, documents: int, rounds: int, dry_run: bool, as_json: bool
+    bundle: str,
+    *,
+    device: Device,
+    source: str,
+    fields: FieldMap,
+    documents: int,
+    rounds: int,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Find how BUNDLE runs fastest on this machine, and keep that for later runs.
 
@@ -43,7 +53,7 @@ def tune(
       osplade tune my-bundle --source corpus.jsonl --rounds 9
     """
     opened = Bundle.open(bundle)
-    records = (record.passage for record in read_source(source) if isinstance(record, Document))
+    records = (record.passage for record in read_source(source, fields) if isinstance(record, Document))
     texts = list(islice(records, documents))
     with Progress(transient=True, console=Console(stderr=True)) as progress:
         task = progress.add_task("tuning", total=None)

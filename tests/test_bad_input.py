@@ -117,7 +117,7 @@ def assert_refused(result: Result, *parts: str, code: int = 1) -> None:
     ("source", "parts"),
     [
         ("no-such.jsonl", ["There is no source no-such.jsonl", "Give a .jsonl"]),
-        ("{folder}", ["is a folder without corpus.jsonl or corpus.jsonl.gz"]),
+        ("{folder}/none", ["is a folder without corpus.jsonl or corpus.jsonl.gz", "and without files that end in"]),
         ("{folder}/empty.jsonl", ["empty.jsonl holds no documents, so nothing was done"]),
         ("{folder}/not.gz", ["not.gz cannot be read to its end: Not a gzipped file"]),
         ("ir_datasets:no/such", ["ir_datasets knows no documents of 'no/such'"]),
@@ -129,6 +129,7 @@ def test_a_source_that_is_none(bench: Bench, source: str, parts: list[str], dry:
     bench.source.unlink()
     (bench.folder / "empty.jsonl").write_text("\n\n")
     (bench.folder / "not.gz").write_text("plain text")
+    (bench.folder / "none").mkdir()
     result = bench.ingest(*["--dry-run"] * dry, source=source.format(folder=bench.folder))
     assert_refused(result, *parts)
     assert not bench.exists()

@@ -1,0 +1,47 @@
+"""JSON lines: one JSON object a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import orjson
+
+from opensearch_splade.ingest.dead_letters import DeadLetter
+from opensearch_splade.ingest.documents import Placed, placed
+from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.json_values import DEEPEST
+
+
+def read_json_lines(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[Placed]:
+    """The document or dead letter of every line that is not blank; its place is ``name:line``.
+
+    Raises:
+        OSError: The stream cannot be read to its end; compressed ones have errors of their own.
+    """
+    for number, line in enumerate(stream, start=1):
+        if not line.strip():
+            continue
+        place = f"{name}:{number}"
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            yield place, DeadLetter(place, f"Not valid JSON: {error}.", _raw(line))
+            continue
+        if line.count(b"{") + line.count(b"[") > DEEPEST and not _is_writable(record):
+            yield place, DeadLetter(place, f"Nested deeper than {DEEPEST} levels.", _raw(line))
+            continue
+        yield placed(place, record, fields)
+
+
+def _raw(line: bytes) -> str:
+    return line.decode(errors="replace").rstrip("\r\n")
+
+
+def _is_writable(record: Any) -> bool:
+    # orjson reads four times as many levels as it writes, and a record is written within two levels more.
+    try:
+        orjson.dumps([[record]])
+    except TypeError:
+        return False
+    return True
