@@ -88,10 +88,10 @@ class Device:
         options.enable_mem_pattern = self.kind != "cpu"
         if _saturates():
             options.add_session_config_entry("session.x64quantprecision", "1")
-        # The fused operator is several times slower on CPU than addition and normalisation apart.
-        slower = ["SkipLayerNormFusion"] if self.kind == "cpu" else []
+        # On CPU the first is several times slower than addition and normalisation apart, the second not done in place.
+        unfused = ["SkipLayerNormFusion", "BiasGeluFusion"] if self.kind == "cpu" else []
         session = onnxruntime.InferenceSession(
-            str(model), options, providers=self._providers(), disabled_optimizers=slower
+            str(model), options, providers=self._providers(), disabled_optimizers=unfused
         )
         if session.get_providers()[0] != _PROVIDERS[self.kind]:
             raise DeviceError(
