@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from opensearch_splade.errors import DocumentError, MissingExtraError, SourceError
-from opensearch_splade.ingest.dead_letters import DeadLetter
+from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
 from opensearch_splade.types import Document
 
 MAX_ID_BYTES = 512  # OpenSearch refuses longer ones
@@ -209,7 +209,7 @@ def _without_duplicates(records: Iterator[_Placed]) -> Iterator[Document | DeadL
             key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
             if key in seen:
                 content = {"_id": record.id, "title": record.title, "text": record.text, "metadata": record.metadata}
-                yield DeadLetter(place, "This id came before in the same source.", content, record.id)
+                yield DeadLetter(place, CAME_BEFORE, content, record.id)
                 continue
             seen.add(key)
         yield record
