@@ -204,10 +204,16 @@ class Ledger:
         return known
 
     def forget(self, ids: Sequence[str]) -> None:
-        """Call it before a document that the index holds is sent with another content."""
-        with self._translated(), self._transaction():
-            self._database.executemany("DELETE FROM acknowledged WHERE id = ?", [(id_,) for id_ in sorted(ids)])
-            self._count(-len(ids))
+        """Call it before documents are sent: what the index held under these ids is no longer sure.
+
+        On the disk when this returns, if there was anything to forget.
+        """
+        with self._translated():
+            there = [(id_,) for id_, _, _ in self._rows(sorted(ids))]
+            if there:
+                with self._transaction():
+                    self._database.executemany("DELETE FROM acknowledged WHERE id = ?", there)
+                    self._count(-len(there))
 
     def acknowledge(self, entries: Sequence[Entry], marker: str) -> None:
         """The cluster has these: one transaction, on the disk when this returns."""

@@ -195,8 +195,6 @@ class _Run:
         if self._newest_known:
             self._report.superseded += len(known.changed)
             skipped = known.unchanged | known.changed
-        elif known.changed:
-            self._ledger.forget(list(known.changed))  # before they are sent: see the ledger
         return [one for one in batch if one.document.id not in skipped]
 
     def _encode(self) -> None:

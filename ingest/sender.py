@@ -1,7 +1,7 @@
 """Sender: encoded documents in bulk requests of a good size, several on their way; what comes of each is noted.
 
-A request's documents are written into the ledger by the thread that sent it, as soon as the cluster acknowledged them:
-whatever happens later, they need not be encoded again.
+The thread that sends a request also keeps the ledger: what is known of its documents is forgotten before, and noted as
+soon as the cluster acknowledged them. So only what is on its way is ever in doubt.
 """
 
 from __future__ import annotations
@@ -123,19 +123,20 @@ class Sender:
             outcome.cancel()  # what has not begun would only wait for the same cluster
 
     def _write(self, bulk: _Bulk) -> _Outcome:
+        refused: list[Failure] = []
+        not_taken = len(bulk.actions)
         try:
+            if self._ledger:
+                self._ledger.forget([entry.id for entry in bulk.entries])
             refused = self._writer.write(bulk.actions)
+            not_taken = 0
+            if self._ledger:
+                lost = {failure.id for failure in refused}
+                self._ledger.acknowledge([entry for entry in bulk.entries if entry.id not in lost], self._marker)
         except GaveUpError as error:
             return _Outcome(error.refused, error.pending, error)
-        except TargetError as error:
-            return _Outcome([], len(bulk.actions), error)
-        if self._ledger is None:
-            return _Outcome(refused)
-        lost = {failure.id for failure in refused}
-        try:
-            self._ledger.acknowledge([entry for entry in bulk.entries if entry.id not in lost], self._marker)
-        except LedgerError as error:
-            return _Outcome(refused, error=error)
+        except (LedgerError, TargetError) as error:
+            return _Outcome(refused, not_taken, error)
         return _Outcome(refused)
 
     def _settle_finished(self) -> None:
