@@ -203,6 +203,15 @@ def test_a_refused_document_is_not_noted(dead: DeadLetterFile, ledger: Ledger) -
     assert (report.indexed, report.dead, ledger.documents) == (2, 1, 2)
 
 
+def test_what_json_cannot_hold_is_a_dead_letter(dead: DeadLetterFile) -> None:
+    """And the rest goes on."""
+    odd = Document("odd", "text", "", {"big": 2**70})
+    report = pipeline.run([odd, *documents(2)], Plain(), Willing(), dead)  # type: ignore[arg-type]
+    assert (report.read, report.indexed, report.dead) == (3, 2, 1)
+    (letter,) = [json.loads(line) for line in dead.path.read_text().splitlines()]
+    assert letter["reason"].startswith("It cannot be written as JSON")
+
+
 def test_a_ledger_that_cannot_be_written_stops_the_run(
     dead: DeadLetterFile, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
