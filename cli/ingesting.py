@@ -182,6 +182,7 @@ def _progress(job: IngestJob, console: Console) -> Iterator[Any]:
 
         def show(report: IngestReport) -> None:
             rate = f"{report.rate:.0f}/s"
+            rate += f" by the {report.slowest}'s pace" if report.indexed else ""
             rate += f", {report.unchanged:,} unchanged" if report.unchanged else ""
             rate += f", {report.dead} dead" if report.dead else ""
             done = report.indexed + report.unchanged + report.superseded + report.dead

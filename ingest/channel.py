@@ -32,6 +32,11 @@ class Channel(Generic[Item]):
         self._ended = self._broken = False
         self._changed = threading.Condition()
 
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the writer is ahead of the reader: at least half of the room is taken."""
+        return len(self._items) * 2 >= self._room
+
     def put(self, item: Item) -> None:
         """Waits for room.
 

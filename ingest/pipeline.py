@@ -10,9 +10,10 @@ Reading happens in the calling thread, so that an interruption arrives there.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -99,6 +100,7 @@ class _Run:
         self._marker = " ".join(encoder.marker)
         self._report = IngestReport()
         self._tell = Teller(self._report, self._refresh, on_progress)
+        self._slow = Counter[str]()
         self._read = Channel[Hashed](ROOM)
         self._new = Channel[_Tokenised](ROOM)
         self._encoded = Channel[Encoded](ROOM)
@@ -130,6 +132,7 @@ class _Run:
                 raise first from None
             finally:
                 self._tell()
+                self._report.slowest = self._slow.most_common(1)[0][0]
         if broken:
             done = f"{self._report.indexed:,} documents are in the index"
             if self._report.unchanged:
@@ -154,6 +157,9 @@ class _Run:
 
     def _refresh(self) -> None:
         self._report.dead, self._report.retries = self._dead_letters.count, self._writer.retries
+        slow = "encoder" if self._new.is_crowded or self._encoded.is_crowded else "source"
+        self._report.slowest = "cluster" if self._complete.is_crowded else slow
+        self._slow[self._report.slowest] += 1
 
     def _take_in(self, records: Iterable[Document | DeadLetter]) -> SourceError | None:
         """The first step. A source that breaks off is told when all that came before is done."""
@@ -244,5 +250,9 @@ def _through(
             if not batch:
                 yield None
 
-    for row in stream(tokens()):
-        out.put(join(waiting.popleft(), row))
+    def rows() -> Generator[_Row, None, None]:
+        yield from stream(tokens())
+
+    with closing(rows()) as found:  # which closes the stream too, so that the encoder's threads end with this step
+        for row in found:
+            out.put(join(waiting.popleft(), row))

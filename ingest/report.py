@@ -24,6 +24,8 @@ class IngestReport:
         bulks: Bulk requests' worth of documents that were settled.
         retries: Documents that had to be sent again.
         seconds: Wall time.
+        slowest: What holds the rest up just now: ``source``, ``encoder`` or ``cluster``; at the end, what did so most
+            often.
     """
 
     read: int = 0
@@ -37,6 +39,7 @@ class IngestReport:
     bulks: int = 0
     retries: int = 0
     seconds: float = 0.0
+    slowest: str = ""
 
     @property
     def rate(self) -> float:

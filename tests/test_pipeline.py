@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,30 @@ def test_bulk_requests_are_limited_by_bytes(dead: DeadLetterFile, monkeypatch: p
     report = pipeline.run(documents(len(sizes)), Sized(), Listening(), dead)  # type: ignore[arg-type]
     assert sorted(requests) == sorted([[10, 10, 10, 10], [10, 60], [60], [300], [1]])
     assert report.bulks == 5
+
+
+@pytest.mark.parametrize("slow", ["source", "encoder", "cluster"])
+def test_the_slowest_step_is_told(slow: str, dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which channels are crowded."""
+    monkeypatch.setattr(sender, "BULK_DOCUMENTS", 10)
+    monkeypatch.setattr(pipeline, "ROOM", 8)
+
+    def slowly(items: Iterable[Any], step: str) -> Iterator[Any]:
+        for item in items:
+            if step == slow:
+                time.sleep(0.002)
+            yield item
+
+    class Slow(Plain):
+        def sparse_rows(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[Any]:
+            return slowly(super().sparse_rows(token_ids), "encoder")
+
+    class Late(Willing):
+        def write(self, actions: list[Action]) -> list[Failure]:
+            return super().write(list(slowly(actions, "cluster")))
+
+    report = pipeline.run(slowly(documents(300), "source"), Slow(), Late(), dead)  # type: ignore[arg-type]
+    assert report.slowest == slow
 
 
 def test_a_trickling_source_is_not_held_up(dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
