@@ -26,23 +26,10 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from opensearch_splade.errors import LedgerError
+from opensearch_splade.ingest.ledger_file import open_database, remedy
 
-_APPLICATION = 0x6F73706C  # "ospl": marks the file as ours
-_VERSION = 1
-_CHECKED = 64 * 2**20  # a larger file is not read through at its opening; SQLite checks each page that it reads
-_CACHE_KIB = 65_536
 _TARGET = ("cluster uuid", "index name", "index uuid")
 _AT_ONCE = 500  # ids in one question
-
-_TABLES = """
-BEGIN;
-CREATE TABLE IF NOT EXISTS header (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS markers (number INTEGER PRIMARY KEY, marker TEXT NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS acknowledged (
-    id TEXT PRIMARY KEY, hash BLOB NOT NULL, marker INTEGER NOT NULL REFERENCES markers
-) WITHOUT ROWID;
-COMMIT;
-"""
 
 
 class Target(NamedTuple):
@@ -97,35 +84,12 @@ class Ledger:
         self.path = path
         self._lock = threading.Lock()
         with self._translated():
-            self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        try:
-            with self._translated():
-                self._open()
-        except BaseException:
-            self._database.close()
-            raise
-
-    def _open(self) -> None:
-        database = self._database
-        # Before WAL: then there is no shared-memory file, and the lock holds from the first access to the end.
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        (application,) = database.execute("PRAGMA application_id").fetchone()
-        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (version,) = database.execute("PRAGMA user_version").fetchone()
-        if tables and (application, version) != (_APPLICATION, _VERSION):
-            kind = "of another version of opensearch-splade" if application == _APPLICATION else "another database"
-            raise LedgerError(f"{self.path} is {kind}, no ledger of this one: name another file with --ledger.")
-        database.execute("PRAGMA journal_mode=WAL")
-        database.execute("PRAGMA synchronous=FULL")
-        database.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-        database.execute(f"PRAGMA application_id={_APPLICATION}")
-        database.execute(f"PRAGMA user_version={_VERSION}")
-        database.executescript(_TABLES)
-        if self.path.stat().st_size <= _CHECKED:
-            (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict != "ok":
-                raise sqlite3.DatabaseError(" ".join(verdict.split()))
-        self._set("name", self._get("name") or uuid.uuid4().hex)
+            self._database = open_database(path)
+            try:
+                self._set("name", self._get("name") or uuid.uuid4().hex)
+            except BaseException:
+                self._database.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -272,21 +236,4 @@ class Ledger:
             try:
                 yield
             except (sqlite3.Error, OSError) as error:
-                raise LedgerError(_remedy(self.path, error)) from error
-
-
-def _remedy(path: Path, error: Exception) -> str:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        return f"Another run uses the ledger {path}: wait for its end, or name another file with --ledger."
-    if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
-        return (
-            f"The ledger {path} cannot be written ({error}): make room on its disk and run the same command again. "
-            "Nothing is lost: what it could not note is encoded again."
-        )
-    if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM} or isinstance(error, OSError):
-        return f"The ledger {path} cannot be written ({error}): name another file with --ledger, or give --no-ledger."
-    return (
-        f"The ledger {path} is damaged ({error}): delete it and run the same command again. Nothing is lost: the "
-        "documents are encoded once more."
-    )
+                raise LedgerError(remedy(self.path, error)) from error

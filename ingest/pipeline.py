@@ -10,11 +10,10 @@ Reading happens in the calling thread, so that an interruption arrives there.
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +24,7 @@ from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
 from opensearch_splade.ingest.document_encoder import DocumentEncoder, Encoded, Hashed
+from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport, Progress, Teller
 from opensearch_splade.ingest.sender import Sender
@@ -34,14 +34,8 @@ from opensearch_splade.types import Document
 
 ROOM = 256
 """Documents that may wait between two steps."""
-ENCODER_PATIENCE = 0.2
-"""Seconds without a new document after which an encoder goes on with what it has, though batches are not full."""
 SENDER_PATIENCE = 0.5
-"""The same for bulk requests."""
-
-_In = TypeVar("_In")
-_Out = TypeVar("_Out")
-_Row = TypeVar("_Row")
+"""Seconds without a new document after which a bulk request goes, though it is not full."""
 
 
 class _Tokenised(NamedTuple):
@@ -207,7 +201,7 @@ class _Run:
         def join(one: _Tokenised, row: SparseRow) -> Encoded:
             return Encoded(*one.hashed, row)
 
-        _through(self._new, lambda batch: [one.tokens for one in batch], self._encoder.sparse_rows, join, self._encoded)
+        through(self._new, lambda batch: [one.tokens for one in batch], self._encoder.sparse_rows, join, self._encoded)
 
     def _encode_dense(self) -> None:
         dense = self._encoder.dense
@@ -219,7 +213,7 @@ class _Run:
         def join(one: Encoded, vector: npt.NDArray[np.float32]) -> Encoded:
             return one._replace(vector=vector)
 
-        _through(self._encoded, tokenise, dense.stream_tokens, join, self._complete)
+        through(self._encoded, tokenise, dense.stream_tokens, join, self._complete)
 
     def _send(self) -> None:
         """The last step: bulk requests, and what comes of them."""
@@ -231,28 +225,3 @@ class _Run:
                 else:
                     sender.flush()
             sender.flush()
-
-
-def _through(
-    source: Channel[_In],
-    tokenise: Callable[[list[_In]], Iterable[Tokens]],
-    stream: Callable[[Iterator[Tokens | None]], Iterator[_Row]],
-    join: Callable[[_In, _Row], _Out],
-    out: Channel[_Out],
-) -> None:
-    """Items through an encoder's stream, which reads a window ahead of what it gives."""
-    waiting: deque[_In] = deque()
-
-    def tokens() -> Iterator[Tokens | None]:
-        for batch in source.takes(ENCODER_PATIENCE):
-            waiting.extend(batch)
-            yield from tokenise(batch)
-            if not batch:
-                yield None
-
-    def rows() -> Generator[_Row, None, None]:
-        yield from stream(tokens())
-
-    with closing(rows()) as found:  # which closes the stream too, so that the encoder's threads end with this step
-        for row in found:
-            out.put(join(waiting.popleft(), row))
