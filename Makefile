@@ -10,7 +10,7 @@ $(shell rm -f $(VENV)/.venv $(VENV)/.demo $(VENV)/.dev)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench stop clean
+.PHONY: help demo test faults lint bench stop clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 10
@@ -20,6 +20,9 @@ demo: $(VENV)/.demo  ## The main job on Python's own documentation: node, ingest
 
 test: $(VENV)/.dev  ## All tests, those on a real OpenSearch node included
 	@$(BIN)/python -m pytest
+
+faults: $(VENV)/.dev  ## A thousand faults against the ingest: kills, cuts, refusals, wrong answers (20 minutes)
+	@OSPLADE_KILLS=200 OSPLADE_FAULTS=800 $(BIN)/python -m pytest tests/test_faults.py
 
 lint: $(VENV)/.dev  ## Format, lint and types
 	@$(BIN)/ruff format --check .

@@ -11,11 +11,12 @@ import orjson
 from rich.console import Console
 
 from opensearch_splade.cli import options
-from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, forecast, run_job
+from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, default_ledger, forecast, retry, run_job
 from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
 
@@ -23,7 +24,7 @@ SOME_DEAD = 3
 
 
 @click.command()
-@click.argument("source")
+@click.argument("source", required=False)
 @options.index
 @click.option("--bundle", required=True, type=options.BUNDLE, help="Sparse bundle: a folder or a shipped one.")
 @click.option("--dense-bundle", type=options.BUNDLE, help="Dense bundle for a kNN field beside it.")
@@ -42,6 +43,22 @@ SOME_DEAD = 3
     show_default=True,
     help="File for what cannot be written, with the reasons; an existing one is continued.",
 )
+@click.option(
+    "--ledger",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File that notes what is in the index, so that only new and changed documents are encoded. "
+    "[default: osplade-ledger-INDEX.sqlite beside the dead letters]",
+)
+@click.option("--no-ledger", is_flag=True, help="Encode and write every document, and note nothing.")
+@click.option("--again", is_flag=True, help="Forget the ledger first: encode and write every document, and note it.")
+@click.option(
+    "--retry-dead-letters",
+    "retried",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Ingest the documents of a dead-letter file in place of SOURCE. What is indexed leaves the file; what fails "
+    "again stays with its new reason.",
+)
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
@@ -50,7 +67,7 @@ SOME_DEAD = 3
 @options.cluster
 @options.as_json
 def ingest(
-    source: str,
+    source: str | None,
     *,
     index: str,
     bundle: str,
@@ -59,6 +76,10 @@ def ingest(
     prune: str | None,
     query_weights: CountedWeights | None,
     dead_letters: Path,
+    ledger: Path | None,
+    no_ledger: bool,
+    again: bool,
+    retried: Path | None,
     analyzer: str,
     shards: int,
     replicas: int | None,
@@ -75,9 +96,9 @@ def ingest(
     index:https://HOST:9200/NAME for the documents of an index, - for JSON lines on standard input, or pydoc: for
     Python's documentation. All but tables of Parquet and Arrow may be compressed (.gz, .zst).
 
-    The index is made if there is none. The same document has the same id in every run, so running again after an
-    interruption doubles nothing. What cannot be written goes to the dead letters with its reason, and the exit code is
-    3.
+    The index is made if there is none. Run again, also after an interruption, it encodes what is new or changed and
+    doubles nothing: a ledger notes what the cluster acknowledged. What cannot be written goes to the dead letters with
+    its reason, and the exit code is 3.
 
     \b
     Example:
@@ -85,9 +106,18 @@ def ingest(
       osplade ingest ./scifact --index scifact --bundle splade-tiny --dense-bundle minilm-l6 --query-weights idf
       osplade ingest 's3://lake/papers/*.parquet' --index papers --bundle splade-tiny --id-field doi --text-field body
       osplade ingest index:papers --index papers-2 --bundle my-splade
+      osplade ingest --retry-dead-letters dead-letters.jsonl --index docs --bundle splade-tiny-idf
     """
+    if (source is None) == (retried is None):
+        raise click.UsageError("Give SOURCE, or --retry-dead-letters FILE in its place.")
+    if retried and (query_weights or dry_run or again):
+        raise click.UsageError("--retry-dead-letters goes without --query-weights, --dry-run and --again.")
+    if no_ledger and (ledger or again):
+        raise click.UsageError("--no-ledger goes without --ledger and --again.")
+    if not (no_ledger or ledger):
+        ledger = default_ledger(retried or dead_letters, index)
     job = IngestJob(
-        source=source,
+        source=source or str(retried),
         fields=fields,
         index=index,
         sparse=SparseEncoder.load(bundle, device),
@@ -96,6 +126,8 @@ def ingest(
         query_weights=query_weights,
         dead_letters=dead_letters,
         options=IndexOptions(analyzer, shards, replicas),
+        ledger=ledger,
+        again=again,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)
@@ -103,19 +135,28 @@ def ingest(
         found = forecast(cluster, job, console)
         click.echo(orjson.dumps(found, option=0 if as_json else orjson.OPT_INDENT_2))
         return
-    report = run_job(cluster, job, console)
+    if retried:
+        report, dead_letters = retry(cluster, job, retried, console), retried
+    else:
+        report = run_job(cluster, job, console)
     if as_json:
         click.echo(orjson.dumps({**asdict(report), "documents_per_second": round(report.rate, 1)}))
     else:
-        click.echo(
-            f"{report.indexed:,} documents in {index!r}, {report.rate:.0f} a second, "
-            f"{report.features / max(1, report.indexed):.0f} features each"
-        )
-        if report.truncated:
-            limit = job.sparse.bundle.manifest.max_length
-            click.echo(
-                f"{report.truncated:,} reach the limit of {limit} tokens: what comes after is found by BM25 only."
-            )
+        _tell(report, job)
     if report.dead:
         click.echo(f"{report.dead:,} could not be written; they are in {dead_letters} with their reasons.", err=True)
         raise click.exceptions.Exit(SOME_DEAD)
+
+
+def _tell(report: IngestReport, job: IngestJob) -> None:
+    parts = [f"{report.indexed + report.unchanged:,} documents in {job.index!r}"]
+    if report.unchanged:
+        parts.append(f"{report.unchanged:,} of them unchanged")
+    if report.indexed:
+        parts.append(f"{report.rate:.0f} a second, {report.features / report.indexed:.0f} features each")
+    click.echo(", ".join(parts))
+    if report.superseded:
+        click.echo(f"{report.superseded:,} dead letters left out: a later version of their document is in the index")
+    if report.truncated:
+        limit = job.sparse.bundle.manifest.max_length
+        click.echo(f"{report.truncated:,} reach the limit of {limit} tokens: what comes after is found by BM25 only.")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import CountedWeights, IndexMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.pipeline import DocumentEncoder, IngestReport, run
+from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.sources import count_records, read_source, shown
-from opensearch_splade.ingest.target import IndexOptions, check_index, meta_for, prepare_index
+from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.query_weights import save_query_weights
@@ -35,7 +40,21 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class IngestJob:
-    """What to ingest, where to, and how."""
+    """What to ingest, where to, and how.
+
+    Attributes:
+        source: As ``read_source`` takes it.
+        index: Made if there is none.
+        sparse: Encodes features.
+        dense: Encodes vectors for a kNN field, if one is wanted.
+        pruning: Of features.
+        query_weights: Counted over the source, if wanted.
+        dead_letters: For what cannot be written.
+        options: Of a new index.
+        ledger: What is known to be in the index; ``None`` encodes everything.
+        again: Forget the ledger first.
+        letters: Dead letters to retry in place of a source.
+    """
 
     source: str
     index: str
@@ -46,6 +65,9 @@ class IngestJob:
     dead_letters: Path = DEAD_LETTERS
     options: IndexOptions = field(default_factory=IndexOptions)
     fields: FieldMap = field(default_factory=FieldMap)
+    ledger: Path | None = None
+    again: bool = False
+    letters: RetriedLetters | None = None
 
     @property
     def meta(self) -> IndexMeta:
@@ -66,17 +88,42 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     encoder = job.encoder()
     encoder.load()
     writer = BulkWriter(cluster.client, job.index)
-    with DeadLetterFile(job.dead_letters) as dead_letters:
+    with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
-        with _progress(job.source, console) as on_progress:
-            report = run(records, encoder, writer, dead_letters, on_progress)
+        if why := claim_index(cluster.client, job.index, ledger):
+            console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
+        if ledger and job.again:
+            ledger.forget_all()
+        with _progress(job, console) as on_progress:
+            report = run(
+                records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
+            )
     with asking(job.index):
         cluster.client.indices.refresh(index=job.index)
     # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
     check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
-    if encoder.frequencies is not None and job.query_weights and report.indexed:
+    if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
     return report
+
+
+def retry(cluster: Cluster, job: IngestJob, path: Path, console: Console) -> IngestReport:
+    """``run_job`` with a file of dead letters as its source, which keeps what fails again."""
+    with RetriedLetters(path, job.fields) as letters:
+        report = run_job(cluster, replace(job, letters=letters, dead_letters=letters.draft), console)
+        letters.keep_the_rest()
+    return report
+
+
+def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | None]:
+    """The ledger of a job, locked, if it has one."""
+    return Ledger(job.ledger) if job.ledger else nullcontext()
+
+
+def default_ledger(dead_letters: Path, index: str) -> Path:
+    """Where the ledger of an index lies: beside the dead letters, or here if those go to a device."""
+    folder = dead_letters.parent if dead_letters.is_file() or not dead_letters.exists() else Path()
+    return folder / f"osplade-ledger-{re.sub(r'[^A-Za-z0-9._-]', '_', index)}.sqlite"
 
 
 def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, Any]:
@@ -115,7 +162,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
 
 def _records(cluster: Cluster, job: IngestJob) -> Iterator[Document | DeadLetter]:
     """The source, read up to its first record: what cannot be read at all fails before an index is made."""
-    records = read_source(job.source, job.fields, cluster.client)
+    records = job.letters.records() if job.letters else read_source(job.source, job.fields, cluster.client)
     first = next(records, None)
     if first is None:
         raise SourceError(f"{shown(job.source)} holds no documents, so nothing was done.")
@@ -123,7 +170,7 @@ def _records(cluster: Cluster, job: IngestJob) -> Iterator[Document | DeadLetter
 
 
 @contextmanager
-def _progress(source: str, console: Console) -> Iterator[Any]:
+def _progress(job: IngestJob, console: Console) -> Iterator[Any]:
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -133,10 +180,15 @@ def _progress(source: str, console: Console) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("ingesting", total=count_records(source), rate="")
+        total = len(job.letters) if job.letters else count_records(job.source)
+        task = progress.add_task("ingesting", total=total, rate="")
 
         def show(report: IngestReport) -> None:
-            rate = f"{report.rate:.0f}/s" + (f", {report.dead} dead" if report.dead else "")
-            progress.update(task, completed=report.indexed + report.dead, rate=rate)
+            rate = f"{report.rate:.0f}/s"
+            rate += f" by the {report.slowest}'s pace" if report.indexed else ""
+            rate += f", {report.unchanged:,} unchanged" if report.unchanged else ""
+            rate += f", {report.dead} dead" if report.dead else ""
+            done = report.indexed + report.unchanged + report.superseded + report.dead
+            progress.update(task, completed=done, rate=rate)
 
         yield show

@@ -8,7 +8,19 @@ import click
 
 from opensearch_splade.errors import OspladeError
 
-_COMMANDS = ("bundles", "demo", "eval", "export", "families", "ingest", "node", "prune-curve", "search", "tune")
+_COMMANDS = (
+    "audit",
+    "bundles",
+    "demo",
+    "eval",
+    "export",
+    "families",
+    "ingest",
+    "node",
+    "prune-curve",
+    "search",
+    "tune",
+)
 _MODULES = {"eval": "evaluate", "prune-curve": "prune_curve"}  # files that cannot be called like their commands
 
 
@@ -41,7 +53,8 @@ class _Commands(click.Group):
 def main() -> None:
     """Learned sparse retrieval for OpenSearch.
 
-    Exit codes: 0 done, 1 an error with its remedy, 2 a wrong call, 3 done but some documents are in the dead letters.
+    Exit codes: 0 done, 1 an error with its remedy, 2 a wrong call, 3 done but some documents are in the dead letters,
+    or an audit found differences.
 
     Tab completion for bash: eval "$(_OSPLADE_COMPLETE=bash_source osplade)"
     """

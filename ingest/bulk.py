@@ -2,8 +2,8 @@
 
 ``_bulk`` answers 200 even when items failed; each item carries its own status. Items the cluster was too busy for (429,
 503) and requests that did not get through are sent again with jittered exponential back-off, after the client's own
-few immediate tries. A request whose answer was lost may have been applied: deterministic ids make sending it again
-harmless. Items the cluster refuses for good come back as failures.
+few immediate tries. A request whose answer was lost or garbled may have been applied: deterministic ids make sending it
+again harmless. Items the cluster refuses for good come back as failures.
 """
 
 from __future__ import annotations
@@ -145,7 +145,12 @@ class BulkWriter:
             if error.status_code in _TRY_AGAIN:
                 return actions, f"HTTP {error.status_code}"
             raise ClusterError(f"The cluster refused a bulk request: {error.status_code} {error.error}.") from error
-        return self._sort_out(actions, answer["items"], failures)
+        except exceptions.SerializationError:
+            answer = None  # no JSON, which is what a gateway says when it is not well
+        items = answer.get("items") if isinstance(answer, dict) else None
+        if not isinstance(items, list) or len(items) != len(actions):
+            return actions, "an answer that does not fit the request"
+        return self._sort_out(actions, items, failures)
 
     def _halve(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
         if len(actions) == 1:

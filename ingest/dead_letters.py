@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from opensearch_splade.errors import SourceError
+from opensearch_splade.types import Document
+
+CAME_BEFORE = "This id came before in the same source."
+"""The reason that is no fault of the document: written, it would replace another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +36,21 @@ class DeadLetter:
     id: str | None = None
 
 
+def to_record(document: Document) -> dict[str, Any]:
+    """A document as a dead letter keeps it: a source takes it back as it is."""
+    return {
+        "_id": document.id,
+        "title": document.title,
+        "text": document.text,
+        "metadata": dict(document.metadata),
+    }
+
+
 class DeadLetterFile:
     """Appends dead letters to a JSON-lines file, made with the first of them and flushed with each.
 
-    As a context it refuses at once a place that cannot be written: the first dead letter may come after hours.
+    Several threads and runs may append to one file. As a context it refuses at once a place that cannot be written: the
+    first dead letter may come after hours.
 
     Args:
         path: The file. An existing one is continued.
@@ -42,6 +60,7 @@ class DeadLetterFile:
         self.path = path
         self.count = 0
         self._stream: BinaryIO | None = None
+        self._lock = threading.Lock()
 
     def add(self, letter: DeadLetter) -> None:
         """Keeps one.
@@ -52,14 +71,23 @@ class DeadLetterFile:
         # Not orjson: a dead letter may hold just what orjson refuses, such as half a surrogate pair.
         fields = {"id": letter.id, "place": letter.place, "reason": letter.reason, "record": letter.record}
         line = json.dumps(fields, default=str).encode() + b"\n"
-        try:
-            if self._stream is None:
-                self._stream = self.path.open("ab")
-            self._stream.write(line)
-            self._stream.flush()
-        except OSError as error:
-            raise SourceError(f"The dead letters cannot be written to {self.path}: {error.strerror}.") from error
-        self.count += 1
+        with self._lock:
+            try:
+                self._stream = self._stream or self._open()
+                self._stream.write(line)
+                self._stream.flush()
+            except OSError as error:
+                raise SourceError(f"The dead letters cannot be written to {self.path}: {error.strerror}.") from error
+            self.count += 1
+
+    def _open(self) -> BinaryIO:
+        while True:
+            stream = self.path.open("ab")
+            fcntl.flock(stream, fcntl.LOCK_SH)  # waits for a run that retries this very file
+            with suppress(FileNotFoundError):  # which it rewrote or removed meanwhile
+                if os.path.samestat(os.fstat(stream.fileno()), self.path.stat()):
+                    return stream
+            stream.close()
 
     def __enter__(self) -> Self:
         place = self.path if self.path.exists() else self.path.parent

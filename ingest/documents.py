@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from opensearch_splade.errors import DocumentError
-from opensearch_splade.ingest.dead_letters import DeadLetter
+from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.json_values import is_unicode
 from opensearch_splade.types import Document
@@ -112,7 +112,7 @@ def without_duplicates(records: Iterator[Placed]) -> Iterator[Document | DeadLet
             key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
             if key in seen:
                 content = {"_id": record.id, "title": record.title, "text": record.text, "metadata": record.metadata}
-                yield DeadLetter(place, "This id came before in the same source.", content, record.id)
+                yield DeadLetter(place, CAME_BEFORE, content, record.id)
                 continue
             seen.add(key)
         yield record

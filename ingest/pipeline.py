@@ -1,132 +1,48 @@
 """Pipeline: source to acknowledged documents in the index.
 
-One direction: read, encode, prune, codec, serialise, bulk. A window of documents is encoded while earlier ones are
-still being written; how many may wait for the cluster is bounded, so memory stays flat and a slow cluster slows the
-encoder.
+One direction, every step in a thread of its own with a bounded channel before it:
+
+    read and hash -> skip what is unchanged, tokenise -> encode (sparse, then dense) -> serialise, send -> bulk, note
+
+Each step hands documents on one by one and in order, so no step waits for a window of another to fill or to end.
+Reading happens in the calling thread, so that an interruption arrives there.
 """
 
 from __future__ import annotations
 
-import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
 
-import orjson
+import numpy as np
+import numpy.typing as npt
 
-from opensearch_splade.errors import ClusterError, SourceError, TargetError
-from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure, GaveUpError
-from opensearch_splade.ingest.codec import encode_weights
-from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
-from opensearch_splade.ingest.pruning import Pruning
-from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
-from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
+from opensearch_splade.errors import DocumentError, SourceError
+from opensearch_splade.ingest.bulk import BulkWriter
+from opensearch_splade.ingest.channel import BrokenOffError, Channel
+from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
+from opensearch_splade.ingest.document_encoder import DocumentEncoder, Encoded, Hashed
+from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
+from opensearch_splade.ingest.ledger import Entry, Ledger
+from opensearch_splade.ingest.report import IngestReport, Progress, Teller
+from opensearch_splade.ingest.sender import Sender
+from opensearch_splade.onnx_models.batches import Tokens
+from opensearch_splade.onnx_models.sparse_rows import SparseRow
 from opensearch_splade.types import Document
 
-WINDOW = 256
-"""Documents sorted by length and encoded together: enough for little padding, few enough for steady progress."""
-WRITERS = 2
-"""Bulk requests in flight: one is on its way while the cluster works on the other."""
+ROOM = 256
+"""Documents that may wait between two steps."""
+SENDER_PATIENCE = 0.5
+"""Seconds without a new document after which a bulk request goes, though it is not full."""
 
 
-@dataclass(slots=True)
-class IngestReport:
-    """What a run did. Counts are documents.
+class _Tokenised(NamedTuple):
+    """A document that is to be encoded."""
 
-    Attributes:
-        read: Records taken from the source.
-        indexed: Acknowledged by the cluster.
-        dead: Put into the dead letters.
-        truncated: At the bundle's maximum length, so most likely longer: what comes after it is found by BM25 only.
-        featureless: Without any feature: found by BM25 and kNN only.
-        features: Features written.
-        retries: Documents that had to be sent again.
-        seconds: Wall time.
-    """
-
-    read: int = 0
-    indexed: int = 0
-    dead: int = 0
-    truncated: int = 0
-    featureless: int = 0
-    features: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Documents per second."""
-        return self.indexed / self.seconds if self.seconds else 0.0
-
-
-Progress = Callable[[IngestReport], None]
-
-
-@dataclass(frozen=True)
-class DocumentEncoder:
-    """Documents to actions: everything between a source and the bulk writer.
-
-    Attributes:
-        sparse: Encoder of the ``sparse`` field.
-        dense: Encoder of the ``dense`` field, if the index has one.
-        pruning: Applied to sparse vectors.
-        marker: What the ``encoded`` field says.
-        frequencies: Counts the tokens that pass, if query weights are wanted of this corpus.
-    """
-
-    sparse: SparseEncoder
-    dense: DenseEncoder | None = None
-    pruning: Pruning | None = None
-    marker: Sequence[str] = ()
-    frequencies: DocumentFrequencies | None = None
-
-    def load(self) -> None:
-        """Loads the graphs, so that a model or device that cannot run fails before anything is written.
-
-        Raises:
-            BundleError: ONNX Runtime cannot read a graph.
-            DeviceError: The installed ONNX Runtime lacks the device.
-            MissingExtraError: ONNX Runtime is not installed.
-        """
-        self.sparse.encode_documents(["a"])
-        if self.dense:
-            self.dense.encode(["a"])
-
-    def actions(self, documents: Sequence[Document], report: IngestReport) -> list[Action]:
-        """One action per document, in order; what is worth knowing is added to ``report``."""
-        passages = [document.passage for document in documents]
-        token_ids = self.sparse.tokenizer.encode(passages)
-        if self.frequencies is not None:
-            self.frequencies.add(token_ids)
-        vectors = self.sparse.encode_tokens(token_ids)
-        vectors = encode_weights(self.pruning.apply(vectors) if self.pruning else vectors)
-        limit = self.sparse.bundle.manifest.max_length
-        report.truncated += sum(len(tokens) >= limit for tokens in token_ids)
-        report.featureless += sum(not len(ids) for ids, _ in vectors)
-        report.features += len(vectors.weights)
-        dense = self.dense.encode(passages) if self.dense else [None] * len(documents)
-        return [
-            Action(document.id, self._source(document, self.sparse.features(*row), vector))
-            for document, row, vector in zip(documents, vectors, dense, strict=True)
-        ]
-
-    def _source(self, document: Document, features: dict[str, float], vector: Any) -> bytes:
-        body: dict[str, Any] = {
-            "id": document.id,
-            "text": document.text,
-            "sparse": features,
-            "encoded": list(self.marker),
-        }
-        if document.title:
-            body["title"] = document.title
-        if document.metadata:
-            body["metadata"] = document.metadata
-        if vector is not None:
-            body["dense"] = vector
-        return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    hashed: Hashed
+    tokens: Tokens
 
 
 def run(
@@ -135,100 +51,177 @@ def run(
     writer: BulkWriter,
     dead_letters: DeadLetterFile,
     on_progress: Progress = lambda _: None,
+    *,
+    ledger: Ledger | None = None,
+    newest_known: bool = False,
 ) -> IngestReport:
     """Brings every document of a source into the index, or into the dead letters.
+
+    Args:
+        records: The source.
+        encoder: Of the index' vectors.
+        writer: Of the index.
+        dead_letters: For what cannot be written.
+        on_progress: Told now and then, from several threads but never from two at once.
+        ledger: Open, and claimed for the index: what it knows is not sent again.
+        newest_known: Whether a document that the ledger knows with another content is older than that one, as a dead
+            letter is; it is left out then.
 
     Raises:
         SourceError: The source cannot be read to its end; what was read before is in the index.
         ClusterError: The cluster stayed away for too long; what was acknowledged stays.
         TargetError: The index disappeared.
+        LedgerError: The ledger cannot be read or written; what was acknowledged stays.
     """
-    report = IngestReport()
-    start = time.monotonic()
-    pending: deque[_Sent] = deque()
+    return _Run(encoder, writer, dead_letters, on_progress, ledger, newest_known=newest_known)(records)
 
-    def settle(sent: _Sent) -> None:
-        if sent.outcome.cancelled():
-            return
-        gave_up: GaveUpError | None = None
-        not_taken = 0
-        try:
-            refused = sent.outcome.result()
-        except GaveUpError as error:
-            gave_up, refused, not_taken = error, error.refused, error.pending
-        for failure in refused:
-            dead_letters.add(sent.letter(failure))
-        report.indexed += len(sent.documents) - len(refused) - not_taken
-        if gave_up:
-            raise gave_up
 
-    def tell() -> None:
-        report.dead, report.retries = dead_letters.count, writer.retries
-        report.seconds = time.monotonic() - start
-        on_progress(report)
+class _Run:
+    """The steps of one run and the channels between them."""
 
-    try:
-        with ThreadPoolExecutor(WRITERS, thread_name_prefix="bulk") as pool:
+    def __init__(
+        self,
+        encoder: DocumentEncoder,
+        writer: BulkWriter,
+        dead_letters: DeadLetterFile,
+        on_progress: Progress,
+        ledger: Ledger | None,
+        *,
+        newest_known: bool,
+    ) -> None:
+        self._encoder, self._writer, self._dead_letters, self._ledger = encoder, writer, dead_letters, ledger
+        self._newest_known = newest_known
+        self._marker = " ".join(encoder.marker)
+        self._report = IngestReport()
+        self._tell = Teller(self._report, self._refresh, on_progress)
+        self._slow = Counter[str]()
+        self._read = Channel[Hashed](ROOM)
+        self._new = Channel[_Tokenised](ROOM)
+        self._encoded = Channel[Encoded](ROOM)
+        self._complete = Channel[Encoded](ROOM) if encoder.dense else self._encoded
+
+    def __call__(self, records: Iterable[Document | DeadLetter]) -> IngestReport:
+        steps: list[tuple[Callable[[], None], Channel[Any] | None]] = [
+            (self._sift, self._new),
+            (self._encode, self._encoded),
+            (self._send, None),
+        ]
+        if self._encoder.dense:
+            steps.insert(2, (self._encode_dense, self._complete))
+        broken: SourceError | None = None
+        with ThreadPoolExecutor(len(steps), thread_name_prefix="ingest") as pool:
+            running = [pool.submit(self._guarded, *step) for step in steps]
             try:
-                for documents in _windows(records, dead_letters, report):
-                    actions = encoder.actions(documents, report)
-                    pending.append(_Sent(documents, pool.submit(writer.write, actions)))
-                    while len(pending) > WRITERS or (pending and pending[0].outcome.done()):
-                        settle(pending.popleft())
-                    tell()
-            except (ClusterError, TargetError):
-                for sent in pending:
-                    sent.outcome.cancel()  # what has not begun would only wait for the same cluster
-                raise
+                broken = self._take_in(records)
+                self._read.end()
+                for step in running:
+                    step.result()
+            except BaseException as error:
+                self._break_off()
+                # What is on its way is waited for, and noted. The last step's error says most: it is the cluster's.
+                failures = [step.exception() for step in reversed(running)]
+                first = next((one for one in failures if one and not isinstance(one, BrokenOffError)), None)
+                if first is None or not isinstance(error, Exception):
+                    raise
+                raise first from None
             finally:
-                # Also when something breaks off: what is on its way is waited for, and its refusals are kept.
-                with ExitStack() as rest:
-                    rest.callback(tell)
-                    for sent in reversed(pending):
-                        rest.callback(settle, sent)
-    except SourceError as error:
-        done = f"{report.indexed:,} documents are in the index, {report.dead:,} in the dead letters"
-        raise SourceError(f"{error} What came before is done: {done}.") from error
-    return report
+                self._tell()
+                self._report.slowest = self._slow.most_common(1)[0][0]
+        if broken:
+            done = f"{self._report.indexed:,} documents are in the index"
+            if self._report.unchanged:
+                done += f", {self._report.unchanged:,} were there"
+            raise SourceError(
+                f"{broken} What came before is done: {done}, {self._report.dead:,} in the dead letters."
+            ) from broken
+        return self._report
 
+    def _guarded(self, step: Callable[[], None], out: Channel[Any] | None) -> None:
+        try:
+            step()
+            if out is not None:
+                out.end()
+        except BaseException:
+            self._break_off()
+            raise
 
-@dataclass(frozen=True)
-class _Sent:
-    """A window on its way."""
+    def _break_off(self) -> None:
+        for channel in (self._read, self._new, self._encoded, self._complete):
+            channel.break_off()
 
-    documents: list[Document]
-    outcome: Future[list[Failure]] = field(repr=False)
+    def _refresh(self) -> None:
+        self._report.dead, self._report.retries = self._dead_letters.count, self._writer.retries
+        slow = "encoder" if self._new.is_crowded or self._encoded.is_crowded else "source"
+        self._report.slowest = "cluster" if self._complete.is_crowded else slow
+        self._slow[self._report.slowest] += 1
 
-    def letter(self, failure: Failure) -> DeadLetter:
-        document = next(document for document in self.documents if document.id == failure.id)
-        record = {
-            "_id": document.id,
-            "title": document.title,
-            "text": document.text,
-            "metadata": dict(document.metadata),
-        }
-        return DeadLetter(f"id {document.id}", failure.reason, record, document.id)
+    def _take_in(self, records: Iterable[Document | DeadLetter]) -> SourceError | None:
+        """The first step. A source that breaks off is told when all that came before is done."""
+        try:
+            for record in records:
+                self._report.read += 1
+                if isinstance(record, DeadLetter):
+                    self._dead_letters.add(record)
+                    continue
+                try:
+                    hashed = Hashed(record, content_hash(record))
+                except DocumentError as error:
+                    self._dead_letters.add(DeadLetter(f"id {record.id}", str(error), to_record(record), record.id))
+                    continue
+                self._read.put(hashed)
+        except SourceError as error:
+            return error
+        return None
 
+    def _sift(self) -> None:
+        """Hands on what the index does not hold yet."""
+        for batch in self._read.takes(ENCODER_PATIENCE):
+            new = self._unknown(batch)
+            wanted = batch if self._encoder.counts_all else new
+            token_ids = self._encoder.tokenise([one.document for one in wanted])
+            tokens = {one.document.id: tokens for one, tokens in zip(wanted, token_ids, strict=True)}
+            for one in new:
+                self._report.truncated += self._encoder.is_truncated(tokens[one.document.id])
+                self._new.put(_Tokenised(one, tokens[one.document.id]))
+            if len(new) < len(batch):
+                self._tell()
 
-def _windows(
-    records: Iterable[Document | DeadLetter], dead_letters: DeadLetterFile, report: IngestReport
-) -> Iterator[list[Document]]:
-    """Full windows and the rest, which is also given when the source breaks off."""
-    window: list[Document] = []
-    broken: SourceError | None = None
-    try:
-        for record in records:
-            report.read += 1
-            if isinstance(record, DeadLetter):
-                dead_letters.add(record)
-                continue
-            window.append(record)
-            if len(window) == WINDOW:
-                yield window
-                window = []
-    except SourceError as error:
-        broken = error
-    if window:
-        yield window
-    if broken:
-        raise broken
+    def _unknown(self, batch: list[Hashed]) -> list[Hashed]:
+        if self._ledger is None or not batch:
+            return batch
+        known = self._ledger.look_up([Entry(one.document.id, one.hash) for one in batch], self._marker)
+        self._report.unchanged += len(known.unchanged)
+        skipped = known.unchanged
+        if self._newest_known:
+            self._report.superseded += len(known.changed)
+            skipped = known.unchanged | known.changed
+        return [one for one in batch if one.document.id not in skipped]
+
+    def _encode(self) -> None:
+        def join(one: _Tokenised, row: SparseRow) -> Encoded:
+            return Encoded(*one.hashed, row)
+
+        through(self._new, lambda batch: [one.tokens for one in batch], self._encoder.sparse_rows, join, self._encoded)
+
+    def _encode_dense(self) -> None:
+        dense = self._encoder.dense
+        assert dense is not None  # noqa: S101 - this step runs only where there is one
+
+        def tokenise(batch: list[Encoded]) -> list[list[int]]:
+            return dense.tokenizer.encode([one.document.passage for one in batch])
+
+        def join(one: Encoded, vector: npt.NDArray[np.float32]) -> Encoded:
+            return one._replace(vector=vector)
+
+        through(self._encoded, tokenise, dense.stream_tokens, join, self._complete)
+
+    def _send(self) -> None:
+        """The last step: bulk requests, and what comes of them."""
+        sender = Sender(self._writer, self._marker, self._dead_letters, self._ledger, self._report, self._tell)
+        with sender:
+            for batch in self._complete.takes(SENDER_PATIENCE):
+                if batch:
+                    sender.add(batch, self._encoder.serialise(batch, self._report))
+                else:
+                    sender.flush()
+            sender.flush()

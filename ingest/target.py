@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError, TargetError
-from opensearch_splade.index_meta import DenseMeta, IndexMeta, SparseMeta
+from opensearch_splade.index_meta import DenseMeta, IndexMeta, LedgerMeta, SparseMeta
+from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
-from opensearch_splade.plugin.index import index_body
+from opensearch_splade.plugin.index import HASH, index_body
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities
 
@@ -58,6 +59,7 @@ def prepare_index(
         exists = client.indices.exists(index=index)
     if exists:
         check_index(index, IndexMeta.read(client, index), wanted)
+        _add_hash(client, index)
         return False
     body = index_body(
         sparse=wanted.sparse,
@@ -78,6 +80,50 @@ def prepare_index(
         check_index(index, IndexMeta.read(client, index), wanted)  # by another run
         return False
     return True
+
+
+def _add_hash(client: OpenSearch, index: str) -> None:
+    """The field of content hashes for an index of an older version, whose strict mapping would refuse them.
+
+    A new field is the one change that a mapping takes at any time; documents get their hash when they are written next.
+    """
+    with asking(index):
+        mappings = client.indices.get_mapping(index=index)
+        if any("hash" not in one["mappings"].get("properties", {}) for one in mappings.values()):
+            client.indices.put_mapping(index=index, body={"properties": {"hash": HASH}})
+
+
+def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
+    """Notes in the index which ledger knows its documents, before the first is written.
+
+    Args:
+        client: Connected to the cluster.
+        index: Made or checked.
+        ledger: That of this run; ``None`` makes every ledger begin anew, since none will know what this run writes.
+
+    Returns:
+        Why the ledger begins anew; empty if it does not.
+
+    Raises:
+        LedgerError: It speaks of another index.
+        ClusterError: The cluster does not answer or refuses.
+    """
+    meta = IndexMeta.read(client, index)
+    why = ""
+    if ledger:
+        with asking(index):
+            settings = client.indices.get_settings(index=index)
+            uuid = "+".join(sorted(one["settings"]["index"]["uuid"] for one in settings.values()))
+            cluster = client.info()["cluster_uuid"]
+            client.indices.refresh(index=index)
+            stored = client.count(index=index)["count"]
+        noted = meta.ledger.name if meta.ledger else ""
+        why = ledger.claim(Target(cluster, index, uuid), noted=noted, stored=stored)
+    known_by = LedgerMeta(ledger.name) if ledger else None
+    if meta.ledger != known_by:
+        with asking(index):
+            client.indices.put_mapping(index=index, body={"_meta": replace(meta, ledger=known_by).to_json()})
+    return why
 
 
 def check_index(index: str, found: IndexMeta, wanted: IndexMeta) -> None:

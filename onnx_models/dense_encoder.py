@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -54,11 +54,14 @@ class DenseEncoder:
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Shape ``(texts, dimension)``, in the order given; zeros for a text without any token."""
         out = np.zeros((len(texts), self.dimension), np.float32)
-        token_ids = tokenised(texts, self.tokenizer.encode)
-        for place, vector in enumerate(self._session.run_all(token_ids, "embedding")):
-            if vector is not None:
-                out[place] = vector
+        for place, vector in enumerate(self.stream_tokens(tokenised(texts, self.tokenizer.encode))):
+            out[place] = vector
         return out
+
+    def stream_tokens(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[npt.NDArray[np.float32]]:
+        """One vector per list of token ids, in order and bounded memory; ``None``: no more is to be had just now."""
+        nothing = np.zeros(self.dimension, np.float32)
+        return (nothing if vector is None else vector for vector in self._session.run_all(token_ids, "embedding"))
 
     def embed_query(self, text: str) -> list[float]:
         """One vector as JSON numbers."""

@@ -113,8 +113,8 @@ class SparseEncoder:
         """Token ids (ascending) and weights of each text, in order, in bounded memory whatever their number."""
         return self.stream_tokens(tokenised(texts, self.tokenizer.encode))
 
-    def stream_tokens(self, token_ids: Iterable[Sequence[int]]) -> Iterator[SparseRow]:
-        """The same for lists of token ids, special tokens included."""
+    def stream_tokens(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[SparseRow]:
+        """The same for lists of token ids, special tokens included; ``None``: no more is to be had just now."""
         return (row or EMPTY for row in in_order(token_ids, self._documents.encode, self._documents))
 
     def encode_documents(self, texts: Iterable[str]) -> SparseVectors:

@@ -94,8 +94,8 @@ class Session:
             return self._run_halves(token_ids, outputs, options, error)
         return tuple(found)
 
-    def run_all(self, token_ids: Iterable[Tokens], output: str) -> Iterator[npt.NDArray[np.float32] | None]:
-        """One row of one output per text, in order; ``None`` for a text without any token."""
+    def run_all(self, token_ids: Iterable[Tokens | None], output: str) -> Iterator[npt.NDArray[np.float32] | None]:
+        """One row of one output per text, in order; ``None`` for a text without any token. See ``in_order``."""
         return in_order(token_ids, lambda batch: self.run(batch, [output])[0], self)
 
     def _run_halves(

@@ -43,31 +43,38 @@ class Budget(Protocol):
 
 
 def in_order(
-    token_ids: Iterable[Tokens], run: Callable[[list[Tokens]], Iterable[Row]], session: Budget
+    token_ids: Iterable[Tokens | None], run: Callable[[list[Tokens]], Iterable[Row]], session: Budget
 ) -> Iterator[Row | None]:
     """One result per text, in order; ``None`` for a text without any token.
 
     Args:
-        token_ids: Read as batches leave, a window ahead. What it raises is raised at once: results of texts before it
-            that were not given yet are lost.
+        token_ids: Read as batches leave, a window ahead. ``None`` says that no more is to be had just now, so that what
+            waits goes into batches at once. What it raises is raised at once: results of texts before it that were not
+            given yet are lost.
         run: One batch to one result per text. Called from several threads.
         session: Whose plan and budget hold. The budget may shrink on the way.
     """
-    waiting, source = SlidingWindow(), enumerate(token_ids)
+    waiting, source = SlidingWindow(), iter(token_ids)
     running: dict[Future[list[Row]], list[int]] = {}
     done: SimpleQueue[Future[list[Row]]] = SimpleQueue()  # cheaper than `concurrent.futures.wait`
     finished: dict[int, Row | None] = {}
-    exhausted, given = False, 0
+    exhausted, read, given = False, 0, 0
     with ThreadPoolExecutor(session.plan.batches, thread_name_prefix="encoder") as workers:
         try:
             while True:
                 while not exhausted and waiting.tokens < WINDOW_BATCHES * session.token_budget and len(finished) < MOST:
-                    place, tokens = next(source, (-1, ()))
-                    exhausted = place < 0
+                    try:
+                        tokens = next(source)
+                    except StopIteration:
+                        exhausted = True
+                        break
+                    if tokens is None:
+                        break
                     if tokens:
-                        waiting.add(place, tokens)
-                    elif not exhausted:
-                        finished[place] = None
+                        waiting.add(read, tokens)
+                    else:
+                        finished[read] = None
+                    read += 1
                 # One batch more than run at once, so that no worker waits for this thread.
                 while waiting and len(running) <= session.plan.batches:
                     places, batch = waiting.take(session.token_budget)

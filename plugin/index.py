@@ -9,6 +9,9 @@ RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
 FLAT_OBJECT = Requirement("a flat_object field", (2, 7))
 KNN_INNER_PRODUCT = Requirement("a kNN field with Lucene's inner product", (2, 13), "opensearch-knn")
 
+HASH: Json = {"type": "keyword", "index": False}
+"""The content hash: doc values alone, which is what an audit reads."""
+
 
 def index_body(
     *,
@@ -44,6 +47,7 @@ def index_body(
         "title": {"type": "text", "analyzer": analyzer, "copy_to": "text"},
         "text": {"type": "text", "analyzer": analyzer},
         "encoded": {"type": "keyword"},
+        "hash": HASH,
         "metadata": {"type": "flat_object"},
     }
     if sparse:

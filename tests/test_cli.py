@@ -141,7 +141,10 @@ def test_the_version_is_the_installed_one() -> None:
     ("arguments", "code", "message"),
     [
         (["nonsense"], 2, "No such command 'nonsense'"),
-        (["ingest"], 2, "Missing argument 'SOURCE'"),
+        (["ingest"], 2, "Missing option '--index'"),
+        (["ingest", "--index", "x", "--bundle", "splade-tiny"], 2, "Give SOURCE, or --retry-dead-letters FILE"),
+        (["ingest", "a", "--index", "x", "--bundle", "b", "--no-ledger", "--again"], 2, "--no-ledger goes without"),
+        (["search"], 2, "Missing argument 'QUESTION'"),
         (["ingest", "corpus.jsonl", "--index", "x"], 2, "Missing option '--bundle'"),
         (["search", "fox"], 2, "Missing option '--index'"),
         (["search", "fox", "--index", "x", "--size", "0"], 2, "0 is not in the range"),

@@ -34,6 +34,7 @@ def test_a_text_index_has_no_vector_fields():
                 "title": {"type": "text", "analyzer": "english", "copy_to": "text"},
                 "text": {"type": "text", "analyzer": "english"},
                 "encoded": {"type": "keyword"},
+                "hash": {"type": "keyword", "index": False},
                 "metadata": {"type": "flat_object"},
             },
         },

@@ -30,10 +30,12 @@ from opensearch_splade.errors import ClusterError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import Action, BulkWriter, RetryPolicy
 from opensearch_splade.ingest.codec import encode_weights
+from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.plugin.query_weights import load_query_weights
+from opensearch_splade.types import Document
 
 pytestmark = pytest.mark.server
 
@@ -171,8 +173,8 @@ def test_running_again_changes_nothing(ingest: Ingest) -> None:
     """The same source has the same ids and vectors, whatever the order of its documents."""
     ingest(DOCUMENTS)
     first = ingest.stored()
-    report = ingest(DOCUMENTS[::-1])
-    assert report["indexed"] == len(DOCUMENTS)
+    report = ingest(DOCUMENTS[::-1], "--again")
+    assert (report["indexed"], report["unchanged"]) == (len(DOCUMENTS), 0)
     assert ingest.stored() == first
 
 
@@ -185,6 +187,7 @@ def test_a_changed_document_replaces_the_old_one(ingest: Ingest, encoder: Sparse
         "text": "Trains leave at noon.",
         "sparse": encoder.features(*encode_weights(encoder.encode_documents(["Trains leave at noon."])).row(0)),
         "encoded": [encoder.fingerprint],
+        "hash": content_hash(Document("fox", "Trains leave at noon.")),
     }
 
 
@@ -223,7 +226,7 @@ def test_killed_and_run_again(ingest: Ingest, encoder: SparseEncoder) -> None:
     assert IndexMeta.read(ingest.client, ingest.index).query_weights is None
 
     report = ingest(documents, "--query-weights", "idf")
-    assert report["indexed"] == len(documents)
+    assert report["indexed"] + report["unchanged"] == len(documents)
     stored = ingest.stored()
     assert sorted(source["text"] for source in stored.values()) == sorted(document["text"] for document in documents)
     assert all(source["encoded"] == [encoder.fingerprint] and source["sparse"] for source in stored.values())

@@ -46,6 +46,27 @@ def test_results_come_in_the_order_of_the_texts(lengths: list[int], batches: int
     assert list(in_order(texts, totals, laid(batches))) == expected
 
 
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.one_of(st.none(), st.integers(0, 30)), max_size=80), st.integers(1, 3))
+def test_pauses_change_no_result(lengths: list[int | None], batches: int) -> None:
+    """``None`` in the source is no text: what waits is encoded, and the order holds."""
+    texts = [None if length is None else [place] * length for place, length in enumerate(lengths)]
+    expected = [sum(text) if text else None for text in texts if text is not None]
+    assert list(in_order(texts, totals, laid(batches))) == expected
+
+
+def test_what_waits_is_encoded_in_a_pause() -> None:
+    """A source that has no more just now still gets its results."""
+
+    def pausing() -> Iterator[list[int] | None]:
+        yield [1, 2]
+        yield from iter(lambda: None, 0)  # for ever
+
+    stream = in_order(pausing(), totals, laid())
+    assert next(stream) == 3
+    stream.close()  # type: ignore[attr-defined]
+
+
 def test_memory_is_bounded() -> None:
     """An endless source is read a window ahead, no further."""
     read = 0

@@ -7,6 +7,7 @@
       DeviceError          a device the installed ONNX Runtime cannot use
       SourceError          a document source that cannot be opened or read
       DocumentError        one document that cannot be indexed (goes to the dead letters)
+      LedgerError          a ledger that is in use, damaged, foreign or cannot be written
       ClusterError         the cluster cannot be reached or refused a request
       TargetError          an index whose mapping does not fit what is to be written or asked
       CapabilityError      the connected server cannot do what was asked for
@@ -46,6 +47,10 @@ class SourceError(OspladeError):
 
 class DocumentError(OspladeError):
     """One document cannot be indexed. The run goes on; the document goes to the dead letters."""
+
+
+class LedgerError(OspladeError):
+    """The ledger is in use by another run, damaged, of another index, or cannot be written."""
 
 
 class ClusterError(OspladeError):

@@ -74,12 +74,24 @@ class QueryWeightsMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class LedgerMeta:
+    """The ledger that knows every document of the index.
+
+    Attributes:
+        name: What the ledger calls itself; a run without it takes this record away.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexMeta:
     """What the mapping's ``_meta.opensearch_splade`` says about an index; a part is None where the index has none."""
 
     sparse: SparseMeta | None = None
     dense: DenseMeta | None = None
     query_weights: QueryWeightsMeta | None = None
+    ledger: LedgerMeta | None = None
 
     def to_json(self) -> Json:
         """The mapping's ``_meta``."""
@@ -113,7 +125,7 @@ class IndexMeta:
             TargetError: Nothing matches, an index was not made by this package, its ``_meta`` is damaged, or
                 the indices behind one alias were encoded by different bundles.
 
-        Query weights that differ behind one alias are left out.
+        Query weights and ledgers that differ behind one alias are left out.
         """
         metas = {index: cls._parse(index, entry["mappings"]) for index, entry in response.items()}
         if not metas:
@@ -124,9 +136,15 @@ class IndexMeta:
                 f"{name!r} stands for indices that were encoded differently ({', '.join(sorted(metas))}): "
                 "their scores cannot be compared; ask one of them"
             )
-        # Weights counted over one of several indices do not speak for all of them.
+        # Weights counted over one of several indices do not speak for all of them, nor does its ledger.
         same_weights = all(one.query_weights == first.query_weights for one in metas.values())
-        return first if same_weights else cls(first.sparse, first.dense)
+        same_ledger = all(one.ledger == first.ledger for one in metas.values())
+        return cls(
+            first.sparse,
+            first.dense,
+            first.query_weights if same_weights else None,
+            first.ledger if same_ledger else None,
+        )
 
     @classmethod
     def _parse(cls, index: str, mappings: Mapping[str, Any]) -> IndexMeta:
@@ -136,7 +154,7 @@ class IndexMeta:
                 f"index {index!r} was not made by opensearch-splade: its mapping has no _meta.opensearch_splade; "
                 "make a new index and ingest or migrate into it"
             )
-        types = {"sparse": SparseMeta, "dense": DenseMeta, "query_weights": QueryWeightsMeta}
+        types = {"sparse": SparseMeta, "dense": DenseMeta, "query_weights": QueryWeightsMeta, "ledger": LedgerMeta}
         try:
             return cls(**{part: types[part](**values) for part, values in parts.items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:

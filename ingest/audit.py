@@ -1,0 +1,154 @@
+"""Audit: proves by reading back that an index holds a source, the whole source, and nothing but the source.
+
+Both sides stream. What the index holds goes into a temporary SQLite database on disk, what the source holds takes it
+out again, and what is left nobody gave: memory is the same for any number of documents.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Literal
+
+from opensearch_splade.errors import ClusterError, DocumentError
+from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.ingest.dead_letters import DeadLetter
+from opensearch_splade.plugin.scan import Stored
+from opensearch_splade.types import Document
+
+Difference = Literal["lost", "extra", "duplicate", "stale_hash", "stale_marker"]
+DIFFERENCES: dict[Difference, str] = {
+    "lost": "in the source, not in the index",
+    "extra": "in the index, not in the source",
+    "duplicate": "more than once in the index",
+    "stale_hash": "another content in the index than in the source",
+    "stale_marker": "encoded by other bundles than the index says",
+}
+EXAMPLES = 5
+_AT_ONCE = 500
+
+
+@dataclass
+class AuditReport:
+    """What an audit found. Counts are documents.
+
+    Attributes:
+        source: Documents of the source.
+        unreadable: Records of the source that are no documents, so that they cannot be in the index.
+        stored: Documents of the index.
+        counts: How many of each difference.
+        examples: First ids of each.
+    """
+
+    source: int = 0
+    unreadable: int = 0
+    stored: int = 0
+    counts: dict[Difference, int] = field(default_factory=lambda: dict.fromkeys(DIFFERENCES, 0))
+    examples: dict[Difference, list[str]] = field(default_factory=lambda: {kind: [] for kind in DIFFERENCES})
+
+    @property
+    def is_clean(self) -> bool:
+        """No difference at all."""
+        return not any(self.counts.values())
+
+    def add(self, kind: Difference, id_: str, count: int = 1) -> None:
+        """Counts a difference."""
+        self.counts[kind] += count
+        if len(self.examples[kind]) < EXAMPLES:
+            self.examples[kind].append(id_)
+
+
+def audit(
+    records: Iterable[Document | DeadLetter], stored: Iterable[Sequence[Stored]], marker: frozenset[str]
+) -> AuditReport:
+    """Compares every document.
+
+    Args:
+        records: The source.
+        stored: All documents of the index, in pages.
+        marker: The fingerprints that each must have been encoded by.
+
+    Raises:
+        SourceError: The source cannot be read to its end.
+        ClusterError: The index cannot, or there is no room for the temporary database.
+    """
+    report = AuditReport()
+    with closing(sqlite3.connect("", isolation_level=None)) as database:  # a file without a name, gone when closed
+        try:
+            _keep(database, stored, marker, report)
+            for batch in _batches(_documents(records, report)):
+                _compare(database, batch, report)
+            _leave(database, report)
+        except sqlite3.OperationalError as error:
+            raise ClusterError(
+                f"The audit's temporary database failed ({error}): make room where temporary files lie, or name "
+                "another place with SQLITE_TMPDIR."
+            ) from error
+    return report
+
+
+def _keep(
+    database: sqlite3.Connection, pages: Iterable[Sequence[Stored]], marker: frozenset[str], report: AuditReport
+) -> None:
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", "cache_size=-65536"):
+        database.execute(f"PRAGMA {pragma}")
+    database.execute(
+        "CREATE TABLE stored (id TEXT PRIMARY KEY, hash TEXT, fits INTEGER, copies INTEGER DEFAULT 1) WITHOUT ROWID"
+    )
+    for page in pages:
+        report.stored += len(page)
+        database.execute("BEGIN")
+        database.executemany(
+            "INSERT INTO stored (id, hash, fits) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET copies = copies + 1",
+            sorted((one.id, one.hash, one.encoded == marker) for one in page),
+        )
+        database.execute("COMMIT")
+
+
+def _documents(records: Iterable[Document | DeadLetter], report: AuditReport) -> Iterator[tuple[str, str]]:
+    for record in records:
+        if isinstance(record, DeadLetter):
+            report.unreadable += 1
+            continue
+        try:
+            entry = record.id, content_hash(record)
+        except DocumentError:
+            report.unreadable += 1
+            continue
+        report.source += 1
+        yield entry
+
+
+def _batches(entries: Iterator[tuple[str, str]]) -> Iterator[dict[str, str]]:
+    while batch := dict(islice(entries, _AT_ONCE)):
+        yield batch
+
+
+def _compare(database: sqlite3.Connection, batch: dict[str, str], report: AuditReport) -> None:
+    places = ",".join("?" * len(batch))
+    found = database.execute(
+        f"SELECT id, hash, fits, copies FROM stored WHERE id IN ({places})",  # noqa: S608 - question marks
+        list(batch),
+    ).fetchall()
+    for id_, content, fits, copies in found:
+        if copies > 1:
+            report.add("duplicate", id_, copies - 1)
+        if content != batch[id_]:
+            report.add("stale_hash", id_)
+        if not fits:
+            report.add("stale_marker", id_)
+    there = {row[0] for row in found}
+    for id_ in batch:
+        if id_ not in there:
+            report.add("lost", id_)
+    database.execute("BEGIN")
+    database.executemany("DELETE FROM stored WHERE id = ?", [(row[0],) for row in found])
+    database.execute("COMMIT")
+
+
+def _leave(database: sqlite3.Connection, report: AuditReport) -> None:
+    for id_, copies in database.execute("SELECT id, copies FROM stored ORDER BY id"):
+        report.add("extra", id_ or "(a document without the field id)", copies)

@@ -1,0 +1,28 @@
+"""Content hash: whether a document says the same as the last time."""
+
+from __future__ import annotations
+
+import hashlib
+
+import orjson
+
+from opensearch_splade.errors import DocumentError
+from opensearch_splade.types import Document
+
+HASH_BYTES = 16
+"""Of blake2b: among 10**9 documents the chance that any two contents share a hash is 1.5e-21."""
+
+
+def content_hash(document: Document) -> str:
+    """Hash of title, text and metadata as 32 hexadecimal digits.
+
+    Metadata is taken with sorted keys, so that the order in which a source writes its fields does not matter.
+
+    Raises:
+        DocumentError: The metadata holds what JSON cannot.
+    """
+    try:
+        content = orjson.dumps([document.title, document.text, document.metadata], option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:
+        raise DocumentError(f"It cannot be written as JSON: {error}.") from error
+    return hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()
