@@ -121,10 +121,6 @@ class SparseEncoder:
         """One row per text, in the order given."""
         return stack(self.stream(texts))
 
-    def encode_tokens(self, token_ids: Iterable[Sequence[int]]) -> SparseVectors:
-        """One row per list of token ids, special tokens included, in the order given."""
-        return stack(self.stream_tokens(token_ids))
-
     def encode_queries(self, texts: Sequence[str]) -> SparseVectors:
         """One row per question: by the model (siamese) or from the table (inference-free)."""
         if self._table is None:

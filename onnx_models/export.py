@@ -152,6 +152,7 @@ class _Draft:
         form: HeadForm | None = None
         if self.kind == "dense":
             graph, dimension = dense_graph(self.checkpoint, self.options.precision)
+            self._save(graph)
             expected = reference_dense(self.checkpoint, token_ids)
         else:
             activation = _activation(self.checkpoint, self.options.activation)
@@ -161,17 +162,13 @@ class _Draft:
             expected[:, vocabulary.dropped_ids] = 0
             form = self._head_form(expected, activation)
             graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
+            self._save(graph)
+            if form == "screened" and not self._screening_pays(token_ids, dimension):
+                form = "tiled"
+                self._save(sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form))
             if self.kind == "inference-free":
                 source = query_weights or self._own_table()
                 write_table(self.folder / QUERY_WEIGHTS, source.make(self.tokenizer, vocabulary))
-        self._save(graph)
-        if (
-            form == "screened"
-            and self.options.head == "auto"
-            and self._candidates(token_ids, dimension) > SCREENED_SHARE
-        ):
-            form = "tiled"
-            self._save(sparse_graph(self.checkpoint, activation or "log1p", self.options.precision, vocabulary, form))
         found = np.zeros_like(expected)
         output = "embedding" if self.kind == "dense" else "weights"
         for place, row in enumerate(Session(self.folder / MODEL, Device()).run_all(token_ids, output)):
@@ -202,12 +199,14 @@ class _Draft:
             return self.options.head
         return "screened" if can and float((expected > 0).mean()) <= SCREENED_SHARE else "tiled"
 
-    def _candidates(self, token_ids: list[list[int]], dimension: int) -> float:
-        """Share of the vocabulary that the screen leaves, of the longest parity texts."""
+    def _screening_pays(self, token_ids: list[list[int]], dimension: int) -> bool:
+        """Whether the saved graph's screen leaves few candidates, of the longest texts. Who asked for it has it."""
+        if self.options.head != "auto":
+            return True
         longest = sorted(token_ids, key=len)[-4:]
         everything = {TOP_K: np.array([1 << 30])}
         found, _, _ = Session(self.folder / MODEL, Device()).run(longest, OUTPUTS, everything)
-        return float(found.shape[1]) / dimension
+        return float(found.shape[1]) <= SCREENED_SHARE * dimension
 
     def _own_table(self) -> QueryTable:
         if self.checkpoint.query_weights is None:
@@ -219,6 +218,7 @@ class _Draft:
     def _save(self, graph: onnx.ModelProto) -> None:
         import onnx
 
+        (self.folder / WEIGHTS).unlink(missing_ok=True)  # of a graph saved before, to which onnx would append
         size = sum(len(initializer.raw_data) for initializer in graph.graph.initializer)
         # Only matrices: ONNX Runtime cannot look up the sizes of a Split elsewhere.
         outside = {"save_as_external_data": True, "location": WEIGHTS, "size_threshold": 1 << 16}

@@ -376,6 +376,17 @@ def test_the_screen_pays_or_is_left_out(tmp_path: Path) -> None:
     assert forms == ["screened", "tiled"]
 
 
+def test_a_screen_that_does_not_pay_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tiled graph is written in its place, and its weights, where they lie apart, are there once."""
+    folder = masked_lm("bert", tmp_path / "mlm", bias=-40.0, unused=30_000)
+    monkeypatch.setattr("opensearch_splade.onnx_models.export.LARGEST_GRAPH", 1000)
+    tiled = export(str(folder), tmp_path / "tiled", head="tiled")
+    monkeypatch.setattr("opensearch_splade.onnx_models.export._Draft._screening_pays", lambda *_: False)
+    found = export(str(folder), tmp_path / "found")
+    assert found.manifest.head == "tiled"
+    assert found.manifest.fingerprint == tiled.manifest.fingerprint
+
+
 @pytest.mark.parametrize("limit", [0, 1, 5])
 def test_a_limit_too_short_for_a_text_is_refused(tmp_path: Path, limit: int) -> None:
     """One line, not a panic of the tokenizer."""
