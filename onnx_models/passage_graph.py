@@ -56,20 +56,23 @@ def add_passages(model: onnx.ModelProto) -> bool:
 def _gather_states(graph: onnx.GraphProto, where: onnx.NodeProto) -> None:
     """In place of ``Where(is pooled, states, state of a pooled position)``."""
     is_pooled, states = where.input[:2]
-    mask, between = _origin(graph, is_pooled)
+    # What zeroes a text of nothing but special tokens asks the mask once more, after the maxima.
+    mask, _ = _origin(graph, is_pooled)
+    maxima = [node.input[0] for node in graph.node if node.op_type == "ReduceMax"]
+    asking = [name for name in maxima if _origin(graph, name)[0] == mask]
     with _before(graph, where) as write:
         flat = write.constant(np.array([-1]))
         places = _places(write, is_pooled)
         pooled = write.node("Gather", write.node("Reshape", is_pooled, flat), places)
-        number = write.node("Cast", pooled, to=_FLOAT)
-        first = write.node("ArgMax", number, axis=1, keepdims=1)
+        first = write.node("ArgMax", write.node("Cast", pooled, to=_FLOAT), axis=1, keepdims=1)
         places = write.node("Where", pooled, places, write.node("GatherElements", places, first, axis=1))
         shape = write.node("Concat", flat, write.node("Shape", states, start=2, end=3), axis=0)
         gathered = write.node("Gather", write.node("Reshape", states, shape), places)
+        numbers = {name: write.node("Cast", pooled, to=_origin(graph, name)[1]) for name in asking}
     _replace(graph, where.output[0], gathered)
+    for name, number in numbers.items():
+        _replace(graph, name, number, but={node.name for node in graph.node if node.op_type != "ReduceMax"})
     _drop_dead(graph)
-    # What zeroes a text of nothing but special tokens asks the mask once more, after the maxima.
-    _replace(graph, mask, number, but=between)
 
 
 def _gather_terms(graph: onnx.GraphProto) -> None:
@@ -109,17 +112,18 @@ def _before(graph: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[NodeWriter
     _set(graph, nodes[:at] + nodes[end:] + nodes[at:end])
 
 
-def _origin(graph: onnx.GraphProto, name: str) -> tuple[str, set[str]]:
-    """The mask ``(batch, length)`` that became ``(batch, length, 1)``, and the names of the nodes on the way."""
+def _origin(graph: onnx.GraphProto, name: str) -> tuple[str, int]:
+    """The tensor that casts and a last axis of one made into this one, and the type that the last cast gave it."""
     makers = {node.output[0]: node for node in graph.node}
-    between: set[str] = set()
-    while (maker := makers[name]).op_type in {"Cast", "Unsqueeze"} and maker.input[0] in makers:
-        between.add(maker.name)
-        name = maker.input[0]
-    return name, between
+    kind = 0
+    while name in makers and makers[name].op_type in {"Cast", "Unsqueeze"} and makers[name].input[0] in makers:
+        kind = kind or next((attribute.i for attribute in makers[name].attribute if attribute.name == "to"), 0)
+        name = makers[name].input[0]
+    return name, kind or _FLOAT
 
 
 def _replace(graph: onnx.GraphProto, old: str, new: str, but: Collection[str] = ()) -> None:
+    """Makes all nodes but those of these names read another tensor."""
     for node in graph.node:
         if node.name not in but:
             for place, name in enumerate(node.input):
@@ -130,12 +134,14 @@ def _replace(graph: onnx.GraphProto, old: str, new: str, but: Collection[str] = 
 def _drop_dead(graph: onnx.GraphProto) -> None:
     """Removes the head's nodes that nothing reads any more, and its constants likewise."""
     used = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if used.intersection(node.output) or not node.name.startswith("head/"):
-            kept.append(node)
-            used.update(node.input)
-    _set(graph, kept[::-1])
+    used.update(name for node in graph.node if not node.name.startswith("head/") for name in node.input)
+    makers = {name: node for node in graph.node for name in node.output}
+    waiting = [*used]
+    while waiting:  # the converter to fp16 leaves nodes in no order
+        new = {*makers[name].input} - used if (name := waiting.pop()) in makers else set()
+        used |= new
+        waiting += new
+    _set(graph, [node for node in graph.node if used.intersection(node.output)])
     for place in reversed(range(len(graph.initializer))):  # one by one: a list of all would copy the weights
         name = graph.initializer[place].name
         if name.startswith("head/") and name not in used:

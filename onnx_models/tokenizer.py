@@ -100,7 +100,7 @@ class Tokenizer:
         Raises:
             BundleError: The prompt has an echo.
         """
-        prefix, leading = self._prefix, len(self._prefix_ids)
+        prefix, leading = self._prompt.document, len(self._prefix_ids)
         found: list[tuple[list[int], list[tuple[int, int]]]] = []
         whole = [prefix + well_formed(text) for text in texts]
         for text, encoding in zip(texts, self._whole.encode_batch(whole, add_special_tokens=False), strict=True):
@@ -140,24 +140,20 @@ class Tokenizer:
     @cached_property
     def _prefix_ids(self) -> list[int]:
         """Ids of the prefix alone: a tokenizer may join its last space with the text."""
-        encoding = self._whole.encode(f"{self._prefix}a", add_special_tokens=False)
+        encoding = self._whole.encode(f"{self._prompt.document}a", add_special_tokens=False)
         ends = [end for _, end in encoding.offsets]
-        return list(encoding.ids[: bisect_right(ends, len(self._prefix))])
-
-    @property
-    def _prefix(self) -> str:
-        if self._prompt.echo is not None:
-            raise BundleError(
-                "This bundle reads each text twice (its prompt has an echo), so a long text cannot be read in windows. "
-                "Cut it and encode each passage by itself, or export the checkpoint without --echo."
-            )
-        return self._prompt.document
+        return list(encoding.ids[: bisect_right(ends, len(self._prompt.document))])
 
     @cached_property
     def _whole(self) -> Any:
         """The same tokenizer without truncation, which is a setting of the object."""
         import tokenizers
 
+        if self._prompt.echo is not None:
+            raise BundleError(
+                "This bundle reads each text twice (its prompt has an echo), so a long text cannot be read in windows. "
+                "Cut it and encode each passage by itself, or export the checkpoint without --echo."
+            )
         whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
         whole.no_truncation()
         return whole
