@@ -23,15 +23,26 @@ _TOO_LARGE = 413
 
 
 class Action(NamedTuple):
-    """One document ready to be written.
+    """One document ready to be written, or to be deleted.
 
     Attributes:
         id: Its ``_id``.
-        source: Its JSON, as bytes.
+        source: Its JSON, as bytes; ``None`` deletes what is there, if anything.
     """
 
     id: str
-    source: bytes
+    source: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the document."""
+        return len(self.source or b"")
+
+    @property
+    def lines(self) -> bytes:
+        """What ``_bulk`` is sent for it."""
+        target = b'{"_id":%b}' % orjson.dumps(self.id)
+        return b'{"delete":%b}\n' % target if self.source is None else b'{"index":%b}\n%b\n' % (target, self.source)
 
 
 class Failure(NamedTuple):
@@ -61,10 +72,10 @@ class GaveUpError(ClusterError):
 
     Attributes:
         refused: Documents that it had refused for good before.
-        pending: How many it did not take.
+        pending: Ids of those that it did not take.
     """
 
-    def __init__(self, message: str, refused: list[Failure], pending: int) -> None:
+    def __init__(self, message: str, refused: list[Failure], pending: list[str]) -> None:
         super().__init__(message)
         self.refused = refused
         self.pending = pending
@@ -122,10 +133,10 @@ class BulkWriter:
                 "acknowledged is in the index; run the same command again when the cluster is well: ids are "
                 "deterministic, so nothing is doubled.",
                 failures,
-                len(pending),
+                [action.id for action in pending],
             ) from error
         except ClusterError as error:
-            raise GaveUpError(str(error), failures, len(pending)) from error
+            raise GaveUpError(str(error), failures, [action.id for action in pending]) from error
         return failures
 
     def _send(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
@@ -134,7 +145,7 @@ class BulkWriter:
 
         if not actions:
             return [], ""
-        body = b"".join(b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(id_), source) for id_, source in actions)
+        body = b"".join(action.lines for action in actions)
         try:
             answer = self._client.bulk(body=body, index=self._index)
         except exceptions.ConnectionError as error:
@@ -154,8 +165,8 @@ class BulkWriter:
 
     def _halve(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
         if len(actions) == 1:
-            size = len(actions[0].source)
-            failures.append(Failure(actions[0].id, f"The cluster takes no request of {size:,} bytes (HTTP 413)."))
+            reason = f"The cluster takes no request of {actions[0].size:,} bytes (HTTP 413)."
+            failures.append(Failure(actions[0].id, reason))
             return [], ""
         middle = len(actions) // 2
         left, why_left = self._send(actions[:middle], failures)
@@ -167,14 +178,14 @@ class BulkWriter:
     ) -> tuple[list[Action], str]:
         again, why = list[Action](), ""
         for action, item in zip(actions, items, strict=True):
-            outcome = item["index"]
+            (outcome,) = item.values()
             status = outcome["status"]
             if status in _TRY_AGAIN:
                 again.append(action)
                 why = f"HTTP {status} for some documents"
             elif status in {401, 403}:  # not this document: nothing may be written
                 raise TargetError(f"The index {self._index} takes no documents: {_reason(status, outcome['error'])}.")
-            elif status >= 300:
+            elif status >= 300 and "error" in outcome:  # a delete answers 404 where nothing is
                 error = outcome.get("error", {})
                 if error.get("type") == "index_not_found_exception":
                     raise TargetError(f"The index {self._index} is gone. Was it deleted during the run?")

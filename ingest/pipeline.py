@@ -11,26 +11,27 @@ Reading happens in the calling thread, so that an interruption arrives there.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import DocumentError, SourceError
-from opensearch_splade.ingest.bulk import BulkWriter
+from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
-from opensearch_splade.ingest.document_encoder import DocumentEncoder, Encoded, Hashed
+from opensearch_splade.ingest.document_encoder import DocumentEncoder, Piece, Tokenised
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport, Progress, Teller
 from opensearch_splade.ingest.sender import Sender
-from opensearch_splade.onnx_models.batches import Tokens
+from opensearch_splade.ingest.serialiser import Encoded, passage_id
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
-from opensearch_splade.types import Document
+from opensearch_splade.types import Document, Features
 
 ROOM = 256
 """Documents that may wait between two steps."""
@@ -38,11 +39,23 @@ SENDER_PATIENCE = 0.5
 """Seconds without a new document after which a bulk request goes, though it is not full."""
 
 
-class _Tokenised(NamedTuple):
+Leftovers = Callable[[Sequence[str]], Mapping[str, int]]
+"""Ids of documents to how many passages of each the index held before."""
+
+
+class Hashed(NamedTuple):
+    """A document and its content hash."""
+
+    document: Document
+    hash: str
+
+
+class _New(NamedTuple):
     """A document that is to be encoded."""
 
     hashed: Hashed
-    tokens: Tokens
+    tokenised: Tokenised
+    added: tuple[Features, Features]
 
 
 def run(
@@ -54,6 +67,7 @@ def run(
     *,
     ledger: Ledger | None = None,
     newest_known: bool = False,
+    leftovers: Leftovers | None = None,
 ) -> IngestReport:
     """Brings every document of a source into the index, or into the dead letters.
 
@@ -66,6 +80,8 @@ def run(
         ledger: Open, and claimed for the index: what it knows is not sent again.
         newest_known: Whether a document that the ledger knows with another content is older than that one, as a dead
             letter is; it is left out then.
+        leftovers: Where passages are documents: how many of them the index held of each document before this run. What
+            a document no longer has is deleted.
 
     Raises:
         SourceError: The source cannot be read to its end; what was read before is in the index.
@@ -73,7 +89,7 @@ def run(
         TargetError: The index disappeared.
         LedgerError: The ledger cannot be read or written; what was acknowledged stays.
     """
-    return _Run(encoder, writer, dead_letters, on_progress, ledger, newest_known=newest_known)(records)
+    return _Run(encoder, writer, dead_letters, on_progress, ledger, newest_known, leftovers)(records)
 
 
 class _Run:
@@ -86,17 +102,17 @@ class _Run:
         dead_letters: DeadLetterFile,
         on_progress: Progress,
         ledger: Ledger | None,
-        *,
         newest_known: bool,
+        leftovers: Leftovers | None,
     ) -> None:
         self._encoder, self._writer, self._dead_letters, self._ledger = encoder, writer, dead_letters, ledger
-        self._newest_known = newest_known
+        self._newest_known, self._leftovers = newest_known, leftovers
         self._marker = " ".join(encoder.marker)
         self._report = IngestReport()
         self._tell = Teller(self._report, self._refresh, on_progress)
         self._slow = Counter[str]()
         self._read = Channel[Hashed](ROOM)
-        self._new = Channel[_Tokenised](ROOM)
+        self._new = Channel[_New](ROOM)
         self._encoded = Channel[Encoded](ROOM)
         self._complete = Channel[Encoded](ROOM) if encoder.dense else self._encoded
 
@@ -166,7 +182,7 @@ class _Run:
                 try:
                     hashed = Hashed(record, content_hash(record))
                 except DocumentError as error:
-                    self._dead_letters.add(DeadLetter(f"id {record.id}", str(error), to_record(record), record.id))
+                    self._bury(record, error)
                     continue
                 self._read.put(hashed)
         except SourceError as error:
@@ -178,13 +194,21 @@ class _Run:
         for batch in self._read.takes(ENCODER_PATIENCE):
             new = self._unknown(batch)
             wanted = batch if self._encoder.counts_all else new
-            token_ids = self._encoder.tokenise([one.document for one in wanted])
-            tokens = {one.document.id: tokens for one, tokens in zip(wanted, token_ids, strict=True)}
+            each = self._encoder.tokenise([one.document for one in wanted])
+            tokenised = {one.document.id: found for one, found in zip(wanted, each, strict=True)}
             for one in new:
-                self._report.truncated += self._encoder.is_truncated(tokens[one.document.id])
-                self._new.put(_Tokenised(one, tokens[one.document.id]))
+                try:
+                    added = self._encoder.added_to(one.document)
+                except DocumentError as error:
+                    self._bury(one.document, error)
+                    continue
+                self._report.truncated += tokenised[one.document.id].truncated
+                self._new.put(_New(one, tokenised[one.document.id], added))
             if len(new) < len(batch):
                 self._tell()
+
+    def _bury(self, document: Document, error: DocumentError) -> None:
+        self._dead_letters.add(DeadLetter(f"id {document.id}", str(error), to_record(document), document.id))
 
     def _unknown(self, batch: list[Hashed]) -> list[Hashed]:
         if self._ledger is None or not batch:
@@ -198,22 +222,27 @@ class _Run:
         return [one for one in batch if one.document.id not in skipped]
 
     def _encode(self) -> None:
-        def join(one: _Tokenised, row: SparseRow) -> Encoded:
-            return Encoded(*one.hashed, row)
+        def pieces(batch: list[_New]) -> list[Sequence[Piece]]:
+            return [one.tokenised.pieces for one in batch]
 
-        through(self._new, lambda batch: [one.tokens for one in batch], self._encoder.sparse_rows, join, self._encoded)
+        def join(one: _New, rows: list[list[SparseRow]]) -> Encoded:
+            return Encoded(*one.hashed, one.tokenised.passages, *one.added, list(chain.from_iterable(rows)))
+
+        through(self._new, pieces, self._encoder.sparse_rows, join, self._encoded)
 
     def _encode_dense(self) -> None:
         dense = self._encoder.dense
         assert dense is not None  # noqa: S101 - this step runs only where there is one
 
-        def tokenise(batch: list[Encoded]) -> list[list[int]]:
-            return dense.tokenizer.encode([one.document.passage for one in batch])
+        def pieces(batch: list[Encoded]) -> list[list[list[int]]]:
+            texts = self._encoder.dense_texts([one.document for one in batch], [one.passages for one in batch])
+            token_ids = iter(dense.tokenizer.encode(list(chain.from_iterable(texts))))
+            return [list(islice(token_ids, len(each))) for each in texts]
 
-        def join(one: Encoded, vector: npt.NDArray[np.float32]) -> Encoded:
-            return one._replace(vector=vector)
+        def join(one: Encoded, vectors: list[npt.NDArray[np.float32]]) -> Encoded:
+            return one._replace(vectors=vectors)
 
-        through(self._encoded, tokenise, dense.stream_tokens, join, self._complete)
+        through(self._encoded, pieces, dense.stream_tokens, join, self._complete)
 
     def _send(self) -> None:
         """The last step: bulk requests, and what comes of them."""
@@ -221,7 +250,17 @@ class _Run:
         with sender:
             for batch in self._complete.takes(SENDER_PATIENCE):
                 if batch:
-                    sender.add(batch, self._encoder.serialise(batch, self._report))
+                    sender.add(batch, self._actions(batch))
                 else:
                     sender.flush()
             sender.flush()
+
+    def _actions(self, batch: list[Encoded]) -> list[list[Action]]:
+        """What is to be written of each document, and to be deleted of its former passages."""
+        actions = self._encoder.serialiser.actions(batch, self._report)
+        if self._leftovers:
+            before = self._leftovers([one.document.id for one in batch])
+            for one, written in zip(batch, actions, strict=True):
+                last = before.get(one.document.id, 0)
+                written += [Action(passage_id(one.document.id, number), None) for number in range(len(written), last)]
+        return actions
