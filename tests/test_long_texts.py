@@ -15,9 +15,7 @@ from opensearch_splade.errors import BundleError, OspladeError
 from opensearch_splade.onnx_models import Bundle, Device, SparseEncoder
 from opensearch_splade.onnx_models.long_texts import LongText, Span, places
 from opensearch_splade.onnx_models.plan import Plan
-from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
-from opensearch_splade.onnx_models.sparse_runner import SparseRunner
 
 LONG = "The quick brown fox jumps over the lazy dog near the old bridge of Paris. " * 9
 TEXTS = [LONG, "read a csv file into a list", "", "paris", LONG[:200]]
@@ -72,7 +70,7 @@ def test_spans_alone_in_a_batch_and_padded_are_the_same_vectors(encoder: SparseE
         for span, row in zip(spans, rows, strict=True):
             ((alone,),) = encoder.stream_passages([(ids, [span])])
             assert_same(row, alone)
-            assert len(row[0]) > 0 or span[0] == span[1] or encoder.tokenizer.special_ids
+            assert span[0] < span[1] or len(row[0]) == 0
 
 
 def test_a_passage_knows_the_text_around_it(encoder: SparseEncoder) -> None:
@@ -267,5 +265,3 @@ def test_plans_of_several_batches_keep_the_order(encoder: SparseEncoder) -> None
         assert len(found) == len(expected)
         for one, other in zip(found, expected, strict=True):
             assert_same(one, other)
-    assert isinstance(runner._documents, SparseRunner)
-    assert isinstance(runner._session, Session)
