@@ -16,8 +16,8 @@ from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights, PassageStore
 from opensearch_splade.ingest.added_features import AddedFeatures, FeatureSource
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.passages import PassageRule
+from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.ingest.term_budget import parse_rule
@@ -167,7 +167,7 @@ def ingest(
         pruning=parse_rule(prune) if prune else None,
         passages=PassageRule.parse(passages) if passages else None,
         store=store_passages,
-        gate=Gate.parse(gate) if gate else None,
+        gate=QualityGate.parse(gate) if gate else None,
         added=AddedFeatures([FeatureSource.parse(text) for text in feature_fields], static_fields),
         query_weights=query_weights,
         dead_letters=dead_letters,

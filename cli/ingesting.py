@@ -23,11 +23,11 @@ from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.gate import SAMPLE as GATE_SAMPLE
-from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.ledger import Ledger
 from opensearch_splade.ingest.passages import PassageCutter, PassageRule
 from opensearch_splade.ingest.pipeline import run
+from opensearch_splade.ingest.quality_gate import SAMPLE as GATE_SAMPLE
+from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.serialiser import Serialiser
@@ -74,7 +74,7 @@ class IngestJob:
     pruning: PruningRule | None = None
     passages: PassageRule | None = None
     store: PassageStore = "max"
-    gate: Gate | None = None
+    gate: QualityGate | None = None
     added: AddedFeatures = field(default_factory=AddedFeatures)
     query_weights: CountedWeights | None = None
     dead_letters: Path = DEAD_LETTERS
@@ -160,7 +160,7 @@ def settled(
         exists = cluster.client.indices.exists(index=job.index)
     noted = IndexMeta.read(cluster.client, job.index).passages if exists else None
     if noted and noted.gate.startswith(f"{gate.name}@"):
-        return replace(job, gate=replace(gate, threshold=Gate.parse(noted.gate).threshold)), records
+        return replace(job, gate=replace(gate, threshold=QualityGate.parse(noted.gate).threshold)), records
     sample = list(islice(records, GATE_SAMPLE))
     documents = [record for record in sample if isinstance(record, Document)]
     tokenised = replace(job, gate=None).encoder().tokenise(documents)

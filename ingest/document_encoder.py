@@ -11,13 +11,13 @@ from opensearch_splade.errors import DocumentError
 from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.bulk import Action
 from opensearch_splade.ingest.content import content_hash
-from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.passages import Cut, LatePiece, Passage, PassageCutter
+from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.serialiser import Encoded, Serialiser
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
-from opensearch_splade.onnx_models.sparse_rows import SparseRow
+from opensearch_splade.onnx_models.sparse_rows import SparseRow, maximum
 from opensearch_splade.types import Document, Features
 
 Piece = Any  # Tokens or LatePiece: the cutter's rule says which
@@ -56,7 +56,7 @@ class DocumentEncoder:
     serialiser: Serialiser
     dense: DenseEncoder | None = None
     cutter: PassageCutter | None = None
-    gate: Gate | None = None
+    gate: QualityGate | None = None
     added: AddedFeatures = field(default_factory=AddedFeatures)
     frequencies: DocumentFrequencies | None = None
 
@@ -112,7 +112,7 @@ class DocumentEncoder:
         return Tokenised(cut.passages, self.cutter.windows(cut) or [[]])
 
     @staticmethod
-    def _gated(document: Document, passage: Passage, gate: Gate) -> Passage:
+    def _gated(document: Document, passage: Passage, gate: QualityGate) -> Passage:
         text = document.text[passage.start : passage.end] or document.title
         return passage._replace(kept=gate.passes(text))
 
@@ -123,8 +123,25 @@ class DocumentEncoder:
     def sparse_rows(self, pieces: Iterable[Piece | None]) -> Iterator[list[SparseRow]]:
         """The rows of the passages in each piece, in order; ``None``: no more is to be had just now."""
         if self._is_late:
-            return self.sparse.stream_passages(pieces)
+            return self.sparse.stream_passages(piece and (piece.tokens, piece.spans) for piece in pieces)
         return ([row] for row in self.sparse.stream_tokens(pieces))
+
+    @staticmethod
+    def passage_rows(pieces: Sequence[Piece], rows: Sequence[list[SparseRow]]) -> list[SparseRow]:
+        """One row for each passage of a document that is kept.
+
+        Args:
+            pieces: What the model read of it.
+            rows: What ``sparse_rows`` gave for each of them.
+        """
+        found = list[SparseRow]()
+        for piece, each in zip(pieces, rows, strict=True):
+            if isinstance(piece, LatePiece) and piece.has_title:
+                title, *passages = each
+                found += [maximum([title, row]) for row in passages]
+            else:
+                found += each
+        return found
 
     def dense_texts(self, documents: Sequence[Document], passages: Sequence[Sequence[Passage]]) -> list[list[str]]:
         """The texts of each document that get a dense vector: its passages if they are documents of the index."""
@@ -155,7 +172,7 @@ class DocumentEncoder:
         encoded = list[Encoded]()
         for document, tokenised in zip(documents, self.tokenise(documents), strict=True):
             report.truncated += tokenised.truncated
-            rows = list(chain.from_iterable(self.sparse_rows(tokenised.pieces)))
+            rows = self.passage_rows(tokenised.pieces, list(self.sparse_rows(tokenised.pieces)))
             vectors: list[Any] = []
             if self.dense:
                 vectors = list(self.dense.encode(self.dense_texts([document], [tokenised.passages])[0]))

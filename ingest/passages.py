@@ -92,10 +92,17 @@ class Passage(NamedTuple):
 
 
 class LatePiece(NamedTuple):
-    """What the model reads at once, and the passages in it by the places of their tokens."""
+    """What the model reads at once.
+
+    Attributes:
+        tokens: Token ids, special ones included.
+        spans: The passages in it, by the places of their tokens; before them the title, if it has one.
+        has_title: Whether the first span is the title, whose features each passage has too.
+    """
 
     tokens: list[int]
     spans: list[Span]
+    has_title: bool = False
 
 
 class Cut(NamedTuple):
@@ -177,7 +184,9 @@ class PassageCutter:
             first = min(group[0][0], max(0, group[-1][1] - self._room))
             shift = len(before) - first
             tokens = [*before, *cut.ids[first : group[-1][1]], *self._after]
-            pieces.append(LatePiece(tokens, [(start + shift, end + shift) for start, end in group]))
+            title = [(len(self._before), len(before))] if cut.context else []
+            spans = [(start + shift, end + shift) for start, end in group]
+            pieces.append(LatePiece(tokens, title + spans, bool(title)))
         return pieces
 
 

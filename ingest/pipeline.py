@@ -226,7 +226,8 @@ class _Run:
             return [one.tokenised.pieces for one in batch]
 
         def join(one: _New, rows: list[list[SparseRow]]) -> Encoded:
-            return Encoded(*one.hashed, one.tokenised.passages, *one.added, list(chain.from_iterable(rows)))
+            passage_rows = self._encoder.passage_rows(one.tokenised.pieces, rows)
+            return Encoded(*one.hashed, one.tokenised.passages, *one.added, passage_rows)
 
         through(self._new, pieces, self._encoder.sparse_rows, join, self._encoded)
 

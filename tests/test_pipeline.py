@@ -52,6 +52,10 @@ class Plain:
         """One row each, at once."""
         return ([(np.array([1]), np.array([1.0]))] for tokens in token_ids if tokens)
 
+    def passage_rows(self, _pieces: Sequence[Any], rows: Sequence[list[Any]]) -> list[Any]:
+        """As they are."""
+        return [row for each in rows for row in each]
+
     def actions(self, encoded: Sequence[Encoded], _report: Any) -> list[list[Action]]:
         """One per document."""
         self.encoded += [one.document.id for one in encoded]

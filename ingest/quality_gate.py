@@ -1,4 +1,4 @@
-"""Gate: passages of low quality get no vector, so that they are neither encoded nor stored as one.
+"""Quality gate: passages of low quality get no vector, so that they are neither encoded nor stored as one.
 
 Leaving out the quarter of the passages that a quality model likes least costs no effectiveness (Chang et al., "Neural
 Passage Quality Estimation for Static Pruning", SIGIR 2024). The scorer is a plug-in; the built-in one needs no model.
@@ -42,7 +42,7 @@ def density(text: str) -> float:
 
 
 @dataclass(frozen=True)
-class Gate:
+class QualityGate:
     """A scorer and the least score that passes.
 
     Attributes:
@@ -58,7 +58,7 @@ class Gate:
     quantile: float | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Gate:
+    def parse(cls, text: str) -> QualityGate:
         """Reads ``density@0.2``, ``density@p25`` (the lowest quarter) and ``package.module:function@p25``.
 
         Raises:
@@ -82,7 +82,7 @@ class Gate:
         least = f"p{self.quantile * 100:g}" if self.quantile is not None and self.threshold is None else None
         return f"{self.name}@{least or f'{self.threshold:.6g}'}"
 
-    def settled(self, passages: Iterable[str]) -> Gate:
+    def settled(self, passages: Iterable[str]) -> QualityGate:
         """The gate with its threshold, taken of a sample where a quantile was given.
 
         Raises:
@@ -95,7 +95,7 @@ class Gate:
             raise OspladeError(f"--gate {self}: there is no passage to take the quantile of.")
         # As the name says it, so that another run reads the very same threshold from the index.
         threshold = float(f"{np.quantile(scores, self.quantile):.6g}")
-        return Gate(self.name, self.scorer, threshold, self.quantile)
+        return QualityGate(self.name, self.scorer, threshold, self.quantile)
 
     def score(self, text: str) -> float:
         """A passage's quality.
