@@ -105,6 +105,11 @@ class SparseEncoder:
         return self.bundle.manifest.fingerprint
 
     @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Feature to token id."""
+        return self.vocabulary.ids
+
+    @property
     def query_side(self) -> Literal["siamese", "inference-free"]:
         """Whether queries run the model or look weights up."""
         return "siamese" if self._table is None else "inference-free"

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT
-from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE
+from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE, SPARSE_ANN
+from opensearch_splade.query.seismic_search import FILTERED_K
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from opensearch_splade.query.seismic_search import SeismicSearch
     from opensearch_splade.types import Capabilities, Features, Json
+
+_LEAST_SCORE = 1e-30  # below any product of weights that a vector can have in practice, above 0
 
 
 def match(text: str, field: str = "text") -> Json:
@@ -72,6 +76,48 @@ def neural_sparse(features: Features, field: str = "sparse", *, capabilities: Ca
     return {"neural_sparse": {field: {"query_tokens": dict(features)}}}
 
 
+def seismic(
+    features: Features,
+    token_ids: Mapping[str, int],
+    *,
+    k: int,
+    how: SeismicSearch,
+    field: str = "sparse",
+    capabilities: Capabilities,
+) -> Json:
+    """The ``k`` best documents of each segment of a ``sparse_vector`` field, whose keys are token ids.
+
+    Args:
+        features: Feature to weight, up to the field's search ceiling (``limits.fit`` scales): what is above it counts
+            as much as the ceiling. No features match nothing.
+        token_ids: Feature to token id.
+        k: Candidates of a segment: no more than these are hits, so at least as many as a page ends at.
+        how: How thoroughly they are searched for.
+        field: The ``sparse_vector`` field.
+        capabilities: What the server can do.
+
+    Raises:
+        CapabilityError: The server is older than 3.3 or lacks the plugin.
+        QueryError: A weight is out of bounds, or a feature has no token id.
+    """
+    capabilities.require(SPARSE_ANN)
+    if unknown := sorted(features.keys() - token_ids.keys()):
+        raise QueryError(
+            f"feature {unknown[0]!r} has no token id, which is what a sparse_vector field goes by: "
+            "ask with the weights of the bundle that made the index"
+        )
+    clause = neural_sparse(
+        {str(token_ids[name]): weight for name, weight in features.items()}, field, capabilities=capabilities
+    )
+    if features:
+        clause["neural_sparse"][field]["method_parameters"] = {
+            "k": k,
+            "top_n": how.top_n,
+            "heap_factor": how.heap_factor,
+        }
+    return clause
+
+
 def knn(
     vector: Sequence[float], k: int, field: str = "dense", *, filter: Json | None = None, capabilities: Capabilities
 ) -> Json:
@@ -105,7 +151,28 @@ def filtered(query: Json, filter: Json) -> Json:
         [(field, clause)] = query["knn"].items()
         both = {"bool": {"filter": [clause["filter"], filter]}} if "filter" in clause else filter
         return {"knn": {field: {**clause, "filter": both}}}
+    if is_seismic(query):
+        return _filtered_seismic(query, filter)
     return {"bool": {"must": [query], "filter": [filter]}}
+
+
+def is_seismic(query: Json) -> bool:
+    """Whether a clause is one of ``seismic``."""
+    return any("method_parameters" in clause for clause in query.get("neural_sparse", {}).values())
+
+
+def _filtered_seismic(query: Json, filter: Json) -> Json:
+    """SEISMIC's own filter, and what it lacks (both seen on 3.6.0).
+
+    A segment of which the filter matches nothing is searched as if there were no filter, so the filter stands around
+    it once more. And where it scores all matching documents, those without any common feature are hits of score 0.
+    """
+    [(field, clause)] = query["neural_sparse"].items()
+    parameters = clause["method_parameters"]
+    parameters = {**parameters, "k": max(parameters["k"], FILTERED_K), "filter": filter}
+    inner = {"neural_sparse": {field: {**clause, "method_parameters": parameters}}}
+    scored = {"function_score": {"query": inner, "min_score": _LEAST_SCORE}}
+    return {"bool": {"must": [scored], "filter": [filter]}}
 
 
 def match_none() -> Json:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query.clauses import knn, match, neural_sparse, weighted_terms
+from opensearch_splade.query.clauses import knn, match, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_tokens, fit, fit_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Question:
 
         Args:
             leg: Which ranking.
-            k: Neighbours, for kNN.
+            k: Neighbours, for kNN and SEISMIC.
 
         Raises:
             TargetError: The index or the encoder for it is missing.
@@ -69,9 +69,17 @@ class Question:
         if leg == "weighted-terms":
             return weighted_terms(self._fitted(math.inf))
         if leg == "neural-sparse":
-            return neural_sparse(self._fitted(MAX_NEURAL_SPARSE_WEIGHT), capabilities=self._target.capabilities)
+            return self._neural_sparse(k)
         vector = self._target.dense.embed_query(self.text) if self._target.dense else []
         return knn(vector, k, capabilities=self._target.capabilities)
+
+    def _neural_sparse(self, k: int) -> Json:
+        target = self._target
+        if not target.seismic:
+            return neural_sparse(self._fitted(MAX_NEURAL_SPARSE_WEIGHT), capabilities=target.capabilities)
+        # A weight above the ceiling would count as the ceiling, and the ranking would change.
+        features = self._fitted(min(MAX_NEURAL_SPARSE_WEIGHT, target.seismic.ceiling_search))
+        return seismic(features, target.token_ids, k=k, how=target.how, capabilities=target.capabilities)
 
     def _fitted_text(self) -> str:
         text, left_out = fit_text(self.text, max_clauses=self._share())

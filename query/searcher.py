@@ -15,6 +15,7 @@ from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
 from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.query.target import Target
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Hit
@@ -72,6 +73,7 @@ class Searcher:
         capabilities: What the server can do (``plugin.capabilities.probe``).
         sparse: Gives query weights; without it only ``bm25`` and ``knn`` can be asked.
         dense: Gives query vectors; without it there is no ``knn``.
+        how: How thoroughly a ``sparse_vector`` field is searched (SEISMIC); of no effect on other fields.
 
     Raises:
         TargetError: The index does not exist, is not one of ours, or was encoded by other bundles.
@@ -86,9 +88,14 @@ class Searcher:
         capabilities: Capabilities,
         sparse: QueryEncoder | None = None,
         dense: DenseQueryEncoder | None = None,
+        how: SeismicSearch = DEFAULT_SEARCH,
     ) -> None:
         self._client = client
-        self.target = Target(index, IndexMeta.read(client, index), capabilities, sparse, dense)
+        meta = IndexMeta.read(client, index)
+        self.target = Target(index, meta, capabilities, sparse, dense, how)
+        # Explanations show names, whatever the keys of the stored weights are.
+        ids = self.target.token_ids.items() if self.target.seismic else ()
+        self._names = {str(token_id): name for name, token_id in ids}
 
     def search(
         self,
@@ -133,7 +140,7 @@ class Searcher:
         if len(legs) > 1 and found and not ids_only:
             found = self._documents(found, "text and weights" if explain else "text", notices)
         notices += _foreign(found, self.target.fingerprints(legs))
-        hits = tuple(_hit(hit, question.weights) for hit in found)
+        hits = tuple(_hit(hit, question.weights, self._names) for hit in found)
         return SearchResult(hits, took_ms=answer["took"], body=body, notices=tuple(notices))
 
     def _documents(self, found: list[Json], returned: Returned, notices: list[str]) -> list[Json]:
@@ -176,8 +183,9 @@ class Searcher:
         mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
         legs = mode.legs or self.target.legs
         capabilities = self.target.capabilities
-        # A hybrid puts the filter into every leg; kNN takes a clause too.
-        reserved = len(legs) * (1 + (count_clauses(filter) if filter else 0))
+        # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
+        copies = len(legs) + (self.target.seismic is not None)
+        reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
         question = Question(
             text,
             self.target,
@@ -234,8 +242,9 @@ def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
     return known
 
 
-def _hit(hit: Mapping[str, Any], features: Features) -> Hit:
+def _hit(hit: Mapping[str, Any], features: Features, names: Mapping[str, str]) -> Hit:
     source = hit["_source"]
+    stored = {names.get(key, key): weight for key, weight in source.get("sparse", {}).items()}
     lexical = hit.get("_explanation")
     return Hit(
         id=hit["_id"],
@@ -243,7 +252,7 @@ def _hit(hit: Mapping[str, Any], features: Features) -> Hit:
         title=source.get("title", ""),
         text=source.get("text", ""),
         metadata=source.get("metadata", {}),
-        why=tuple(lexical_contributions(lexical) if lexical else contributions(features, source.get("sparse", {}))),
+        why=tuple(lexical_contributions(lexical) if lexical else contributions(features, stored)),
     )
 
 

@@ -86,6 +86,16 @@ class QueryEncoder(Protocol):
 
 
 @runtime_checkable
+class KnowsTokenIds(Protocol):
+    """A query encoder whose features have numbers: what a ``sparse_vector`` field needs, since its keys are numbers."""
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Feature to token id, the same as in the documents of its fingerprint."""
+        ...
+
+
+@runtime_checkable
 class DenseQueryEncoder(Protocol):
     """Turns a question into one dense vector."""
 
