@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from opensearch_splade.cli.sparse_field import forecast_field, merge, settle_field, tell_field
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
-from opensearch_splade.index_meta import CountedWeights, IndexMeta
+from opensearch_splade.index_meta import CountedWeights, IndexMeta, SeismicMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
@@ -26,6 +27,7 @@ from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.retried_letters import RetriedLetters
+from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -54,6 +56,9 @@ class IngestJob:
         ledger: What is known to be in the index; ``None`` encodes everything.
         again: Forget the ledger first.
         letters: Dead letters to retry in place of a source.
+        sparse_field: What was asked for the sparse field of a new index.
+        seismic: What it came to, where it is a ``sparse_vector`` field (``settle_field``).
+        force_merge: Segments to merge each shard to in the end; ``None`` merges nothing.
     """
 
     source: str
@@ -68,23 +73,26 @@ class IngestJob:
     ledger: Path | None = None
     again: bool = False
     letters: RetriedLetters | None = None
+    sparse_field: FieldOptions = field(default_factory=FieldOptions)
+    seismic: SeismicMeta | None = None
+    force_merge: int | None = None
 
     @property
     def meta(self) -> IndexMeta:
         """What the index says of itself."""
-        return meta_for(self.sparse, self.dense, self.pruning)
+        return meta_for(self.sparse, self.dense, self.pruning, self.seismic)
 
     def encoder(self) -> DocumentEncoder:
         """A fresh document encoder."""
         meta = self.meta
         marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
         frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.query_weights else None
-        return DocumentEncoder(self.sparse, self.dense, self.pruning, marker, frequencies)
+        return DocumentEncoder(self.sparse, self.dense, self.pruning, marker, frequencies, self.seismic)
 
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
-    records = _records(cluster, job)
+    job, records = settle_field(cluster, job, _records(cluster, job), console)
     encoder = job.encoder()
     encoder.load()
     writer = BulkWriter(cluster.client, job.index)
@@ -104,6 +112,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
+    merge(cluster, job, console)
+    tell_field(cluster, job, console)
     return report
 
 
@@ -130,12 +140,13 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     """What ``run_job`` would do: reads the whole source, encodes the first documents, writes nothing."""
     with asking(job.index):
         exists = bool(cluster.client.indices.exists(index=job.index))
+    job, records = settle_field(cluster, job, _records(cluster, job), console)
     if exists:
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
     with console.status(f"reading {escape(shown(job.source))} ..."):
-        for record in _records(cluster, job):
+        for record in records:
             if isinstance(record, DeadLetter):
                 dead.append(record)
                 continue
@@ -157,6 +168,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
             "bytes_each": round(sum(len(action.source) for action in actions) / max(1, len(sample))),
             "truncated": report.truncated,
         },
+        **({"sparse_vector": forecast_field(job.seismic, documents, job.options.shards)} if job.seismic else {}),
     }
 
 

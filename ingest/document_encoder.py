@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
+from opensearch_splade.index_meta import SeismicMeta
 from opensearch_splade.ingest.bulk import Action
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.content import content_hash
@@ -46,6 +49,7 @@ class DocumentEncoder:
         pruning: Applied to sparse vectors.
         marker: What the ``encoded`` field says.
         frequencies: Counts the tokens that pass, if query weights are wanted of this corpus.
+        seismic: Of a ``sparse_vector`` field, whose keys are token ids; None: names.
     """
 
     sparse: SparseEncoder
@@ -53,6 +57,7 @@ class DocumentEncoder:
     pruning: Pruning | None = None
     marker: Sequence[str] = ()
     frequencies: DocumentFrequencies | None = None
+    seismic: SeismicMeta | None = None
 
     def load(self) -> None:
         """Loads the graphs, so that a model or device that cannot run fails before anything is written.
@@ -92,8 +97,10 @@ class DocumentEncoder:
         vectors = encode_weights(self.pruning.apply(vectors) if self.pruning else vectors)
         report.featureless += sum(not len(ids) for ids, _ in vectors)
         report.features += len(vectors.weights)
+        if self.seismic:
+            report.clipped += int((vectors.weights > self.seismic.ceiling_ingest).sum())
         return [
-            Action(one.document.id, self._source(one, self.sparse.features(*row)))
+            Action(one.document.id, self._source(one, self._features(*row)))
             for one, row in zip(encoded, vectors, strict=True)
         ]
 
@@ -112,6 +119,11 @@ class DocumentEncoder:
         return self.serialise(
             [Encoded(each, content_hash(each), row, vector) for each, row, vector in together], report
         )
+
+    def _features(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> dict[str, float]:
+        if self.seismic is None:
+            return self.sparse.features(token_ids, weights)
+        return dict(zip(map(str, token_ids.tolist()), weights.tolist(), strict=True))
 
     def _source(self, one: Encoded, features: dict[str, float]) -> bytes:
         document = one.document

@@ -21,6 +21,7 @@ class IngestReport:
         truncated: At the bundle's maximum length, so most likely longer: what comes after it is found by BM25 only.
         featureless: Without any feature: found by BM25 and kNN only.
         features: Features written.
+        clipped: Of these, with a weight above the ceiling of a ``sparse_vector`` field, to which SEISMIC cuts it.
         bulks: Bulk requests' worth of documents that were settled.
         retries: Documents that had to be sent again.
         seconds: Wall time.
@@ -36,6 +37,7 @@ class IngestReport:
     truncated: int = 0
     featureless: int = 0
     features: int = 0
+    clipped: int = 0
     bulks: int = 0
     retries: int = 0
     seconds: float = 0.0

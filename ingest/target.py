@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError, TargetError
-from opensearch_splade.index_meta import DenseMeta, IndexMeta, LedgerMeta, SparseMeta
+from opensearch_splade.index_meta import DenseMeta, IndexMeta, LedgerMeta, SeismicMeta, SparseMeta
 from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -33,11 +33,13 @@ class IndexOptions:
     replicas: int | None = None
 
 
-def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, pruning: Pruning | None) -> IndexMeta:
+def meta_for(
+    sparse: SparseEncoder, dense: DenseEncoder | None, pruning: Pruning | None, seismic: SeismicMeta | None = None
+) -> IndexMeta:
     """What an index says of itself when these encoders fill it."""
     manifest = sparse.bundle.manifest
     return IndexMeta(
-        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else ""),
+        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else "", seismic),
         dense=DenseMeta(dense.fingerprint, dense.bundle.manifest.name, dense.dimension) if dense else None,
     )
 
@@ -145,6 +147,11 @@ def check_index(index: str, found: IndexMeta, wanted: IndexMeta) -> None:
             raise TargetError(
                 f"index {index!r} has no field for {kind} vectors: leave out {option}, or make a new index."
             )
+    if found.sparse and wanted.sparse and found.sparse.field != wanted.sparse.field:
+        raise TargetError(
+            f"index {index!r} has a {found.sparse.field} field, and {wanted.sparse.field} was to be written: "
+            "an index keeps its kind of field; begin again without --sparse-field, or make a new index."
+        )
     if found.sparse and wanted.sparse and found.sparse.pruning != wanted.sparse.pruning:
         raise TargetError(
             f"index {index!r} holds vectors pruned by {found.sparse.pruning or 'nothing'}, these would be pruned by "

@@ -39,5 +39,25 @@ class SeismicSearch:
         if not (math.isfinite(self.heap_factor) and self.heap_factor > 0):
             raise QueryError(f"heap_factor is {self.heap_factor}: it must be positive and finite, and is 1 by default")
 
+    @classmethod
+    def parse(cls, text: str) -> SeismicSearch:
+        """Reads ``top_n:40``, ``heap_factor:2``, or both with a comma between them.
+
+        Raises:
+            QueryError: It is neither, one stands there twice, or a value is out of range.
+        """
+        found: dict[str, str] = {}
+        for rule in text.split(","):
+            kind, _, value = rule.strip().partition(":")
+            if kind not in {"top_n", "heap_factor"} or kind in found:
+                raise QueryError(
+                    f"SEISMIC search {text!r}: write top_n:NUMBER, heap_factor:FACTOR, or both with a comma"
+                )
+            found[kind] = value
+        try:
+            return cls(int(found.get("top_n", TOP_N)), float(found.get("heap_factor", 1)))
+        except ValueError as error:
+            raise QueryError(f"SEISMIC search {text!r}: {error}") from error
+
 
 DEFAULT_SEARCH = SeismicSearch()

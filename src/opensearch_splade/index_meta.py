@@ -189,7 +189,7 @@ class IndexMeta:
                 f"index {index!r} was not made by opensearch-splade: its mapping has no _meta.opensearch_splade; "
                 "make a new index and ingest or migrate into it"
             )
-        types = {
+        types: dict[str, Callable[..., Any]] = {
             "sparse": SparseMeta.from_json,
             "dense": DenseMeta,
             "query_weights": QueryWeightsMeta,
