@@ -83,8 +83,8 @@ def query_encoders(function: _Decorated) -> _Decorated:
             "--seismic",
             metavar="KIND:VALUE",
             callback=parse_search,
-            help="How thoroughly a sparse_vector field is searched: top_n:40 (features whose postings are looked through, "
-            f"by default {TOP_N}), heap_factor:2 (more is slower and more exact), or both with a comma.",
+            help="How thoroughly a sparse_vector field is searched: top_n:40 (features whose postings are looked "
+            f"through, by default {TOP_N}), heap_factor:2 (more is slower and more exact), or both with a comma.",
         ),
     )
     for option in reversed(options):

@@ -121,7 +121,7 @@ def choose(sparse: SparseEncoder, options: FieldOptions, sample: Sequence[Docume
     """Ceilings for what is to be ingested and asked.
 
     Questions are the sample's titles, and of an inference-free encoder its whole table. Other query sides of the same
-    index may weigh more; the searcher scales their questions down to the ceiling, which changes no ranking.
+    index may weigh more; the searcher brings their questions under the ceiling, which changes no ranking.
     """
     default_ingest, default_search = _DEFAULT_CEILINGS
     return SeismicMeta(

@@ -77,9 +77,14 @@ class Question:
         target = self._target
         if not target.seismic:
             return neural_sparse(self._fitted(MAX_NEURAL_SPARSE_WEIGHT), capabilities=target.capabilities)
-        # A weight above the ceiling would count as the ceiling, and the ranking would change.
-        features = self._fitted(min(MAX_NEURAL_SPARSE_WEIGHT, target.seismic.ceiling_search))
-        return seismic(features, target.token_ids, k=k, how=target.how, capabilities=target.capabilities)
+        return seismic(
+            self._fitted(math.inf),
+            target.token_ids,
+            ceiling=target.seismic.ceiling_search,
+            k=k,
+            how=target.how,
+            capabilities=target.capabilities,
+        )
 
     def _fitted_text(self) -> str:
         text, left_out = fit_text(self.text, max_clauses=self._share())

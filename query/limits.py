@@ -36,14 +36,12 @@ class Fit:
         dropped: Features left out because their weight is not positive as float32.
         truncated: Weakest features left out because the server's clause limit leaves no room for them.
         scale: What every weight was multiplied by; scores scale with it, the ranking does not change.
-        bound: The largest weight that is taken, which ``scale`` brings the strongest feature to.
     """
 
     features: Features
     dropped: int = 0
     truncated: int = 0
     scale: float = 1.0
-    bound: float = MAX_NEURAL_SPARSE_WEIGHT
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -57,10 +55,9 @@ class Fit:
                 "(indices.query.bool.max_clause_count)"
             )
         if self.scale != 1.0:
-            by = "neural_sparse" if self.bound == MAX_NEURAL_SPARSE_WEIGHT else "SEISMIC on this index"
             found.append(
-                f"query weights multiplied by {self.scale:.6g}: {by} takes no weight above {self.bound:g}; "
-                "scores scale alike, the ranking is the same"
+                f"query weights multiplied by {self.scale:.6g}: neural_sparse takes no weight above "
+                f"{MAX_NEURAL_SPARSE_WEIGHT:g}; scores scale alike, the ranking is the same"
             )
         return tuple(found)
 
@@ -71,8 +68,7 @@ def fit(features: Features, *, max_clauses: int, max_weight: float = math.inf) -
     Args:
         features: Feature to weight, any order.
         max_clauses: The most features to keep, at least one.
-        max_weight: ``MAX_NEURAL_SPARSE_WEIGHT`` for ``neural_sparse``, or the lower ceiling of a ``sparse_vector``
-            field; unbounded for weighted terms.
+        max_weight: ``MAX_NEURAL_SPARSE_WEIGHT`` for ``neural_sparse``; unbounded for weighted terms.
 
     Raises:
         QueryError: A weight is NaN, infinite or beyond float32.
@@ -86,9 +82,7 @@ def fit(features: Features, *, max_clauses: int, max_weight: float = math.inf) -
     positive = {feature: weight for feature, weight in scaled.items() if weight > 0}
     ranked = sorted(positive.items(), key=lambda item: (-item[1], item[0]))
     kept = dict(ranked[:max_clauses])
-    dropped, truncated = len(scaled) - len(positive), len(positive) - len(kept)
-    bound = max_weight if scale != 1.0 else MAX_NEURAL_SPARSE_WEIGHT
-    return Fit(kept, dropped=dropped, truncated=truncated, scale=scale, bound=bound)
+    return Fit(kept, dropped=len(scaled) - len(positive), truncated=len(positive) - len(kept), scale=scale)
 
 
 def as_float32(weight: float, feature: str) -> float:
