@@ -33,6 +33,7 @@ from opensearch_splade.ingest.target import IndexOptions, check_index, claim_ind
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.query_weights import save_query_weights
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
 
@@ -106,8 +107,7 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
             report = run(
                 records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
             )
-    with asking(job.index):
-        cluster.client.indices.refresh(index=job.index)
+    refresh(cluster.client, job.index)
     # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
     check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:

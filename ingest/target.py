@@ -11,6 +11,7 @@ from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.index import HASH, index_body
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities
 
@@ -117,7 +118,7 @@ def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
             settings = client.indices.get_settings(index=index)
             uuid = "+".join(sorted(one["settings"]["index"]["uuid"] for one in settings.values()))
             cluster = client.info()["cluster_uuid"]
-            client.indices.refresh(index=index)
+            refresh(client, index)
             stored = client.count(index=index)["count"]
         noted = meta.ledger.name if meta.ledger else ""
         why = ledger.claim(Target(cluster, index, uuid), noted=noted, stored=stored)

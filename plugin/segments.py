@@ -32,6 +32,30 @@ def segment_sizes(client: OpenSearch, index: str) -> list[int]:
     return [int(row["docs.count"]) + int(row["docs.deleted"]) for row in rows if row["prirep"] == "p"]
 
 
+def refresh(client: OpenSearch, index: str, *, patience: float = PATIENCE) -> None:
+    """Makes what was written visible.
+
+    Where SEISMIC is used a refresh makes the clusters of a large segment first, which takes longer than a client waits
+    (over 30 s for 1,500 documents and a busy node): it goes on in the cluster, and is asked for again.
+
+    Raises:
+        TargetError: There is no such index.
+        ClusterError: The cluster refuses, or there was no answer for too long.
+    """
+    from opensearchpy.exceptions import ConnectionTimeout
+
+    begin = time.monotonic()
+    while True:
+        with asking(index):
+            try:
+                client.indices.refresh(index=index)
+            except ConnectionTimeout:
+                if time.monotonic() - begin > patience:
+                    raise
+            else:
+                return
+
+
 def force_merge(
     client: OpenSearch,
     index: str,
@@ -81,8 +105,7 @@ def force_merge(
                 break
         on_wait(time.monotonic() - begin)
         time.sleep(pause)
-    with asking(index):
-        client.indices.refresh(index=index)  # from now on the merged segments are searched
+    refresh(client, index)  # from now on the merged segments are searched
 
 
 def _passes(error: Exception) -> bool:
