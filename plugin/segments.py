@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from opensearch_splade.errors import ClusterError
+from opensearch_splade.errors import ClusterError, TargetError
 from opensearch_splade.transport import asking
 
 if TYPE_CHECKING:
@@ -119,8 +119,10 @@ def _passes(error: Exception) -> bool:
 
 def _check(index: str, task: dict[str, Any]) -> None:
     if error := task.get("error"):
+        if error.get("type") == "index_not_found_exception":
+            raise TargetError(f"there is no index {index!r} to merge; GET _cat/indices lists what there is")
         raise ClusterError(
-            f"index {index!r} was not merged: {error.get('reason', error)} Its documents are all there. Where a block "
+            f"index {index!r} was not merged: {error.get('reason', error)}. Its documents are all there. Where a block "
             "is named, lift it (index.blocks.*; a full disk sets read-only-allow-delete) and merge again with "
             f"POST {index}/_forcemerge?max_num_segments=1"
         )

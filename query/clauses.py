@@ -169,17 +169,44 @@ def is_seismic(query: Json) -> bool:
 
 
 def _filtered_seismic(query: Json, filter: Json) -> Json:
-    """SEISMIC's own filter, and what it lacks (both seen on 3.6.0).
+    """SEISMIC's own filter, and what it lacks (all seen on 3.6.0).
 
     A segment of which the filter matches nothing is searched as if there were no filter, so the filter stands around
     it once more. And where it scores all matching documents, those without any common feature are hits of score 0.
     """
     [(field, clause)] = query["neural_sparse"].items()
-    parameters = clause["method_parameters"]
-    parameters = {**parameters, "k": max(parameters["k"], FILTERED_K), "filter": filter}
+    parameters = {**clause["method_parameters"], "filter": filter if _is_plain(filter) else _rewritten(filter)}
+    parameters["k"] = max(parameters["k"], FILTERED_K)
     inner = {"neural_sparse": {field: {**clause, "method_parameters": parameters}}}
     scored = {"function_score": {"query": inner, "min_score": _LEAST_SCORE}}
     return {"bool": {"must": [scored], "filter": [filter]}}
+
+
+def _is_plain(filter: Json) -> bool:
+    """Whether it is a term, or several of which all must match: what SEISMIC takes as it is."""
+    if filter.keys() == {"term"}:
+        return not any(isinstance(value, dict) and "case_insensitive" in value for value in filter["term"].values())
+    if filter.keys() == {"bool"} and filter["bool"].keys() == {"filter"}:
+        inner = filter["bool"]["filter"]
+        return all(map(_is_plain, inner if isinstance(inner, list) else [inner]))
+    return False
+
+
+def _rewritten(filter: Json) -> Json:
+    """The same documents, from a query that rewrites its filter: SEISMIC itself does not.
+
+    So ``terms``, ``ids``, ``prefix`` and others would be refused (HTTP 500, "does not implement createWeight"). A match
+    scores 2 and passes, all others score 1. It looks at every document, so plain filters go without.
+    """
+    functions = [{"filter": filter, "weight": 2}]
+    return {
+        "function_score": {
+            "query": {"match_all": {}},
+            "functions": functions,
+            "boost_mode": "replace",
+            "min_score": 1.5,
+        }
+    }
 
 
 def match_none() -> Json:

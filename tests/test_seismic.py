@@ -329,6 +329,24 @@ def test_a_filter_stands_inside_and_around() -> None:
     assert query["hybrid"]["filter"] == TAG
 
 
+def test_a_filter_that_is_rewritten_goes_by_a_query_that_does_it() -> None:
+    """SEISMIC would fail at it: what matches scores 2 and passes, what does not scores 1."""
+    several = {"terms": {"metadata.lang": ["en", "de"]}}
+    clause = seismic({"fox": 2.0}, IDS, ceiling=4.0, k=10, capabilities=ALL)
+    query = filtered(clause, several)["bool"]
+    assert query["filter"] == [several]
+    [scored] = query["must"]
+    method = scored["function_score"]["query"]["neural_sparse"]["sparse"]["method_parameters"]
+    assert method["filter"] == {
+        "function_score": {
+            "query": {"match_all": {}},
+            "functions": [{"filter": several, "weight": 2}],
+            "boost_mode": "replace",
+            "min_score": 1.5,
+        }
+    }
+
+
 def test_weighted_terms_are_refused_on_a_sparse_vector() -> None:
     """A rank_feature clause would silently find nothing there; it is no mode of an evaluation either."""
     asker = searcher(Numbered({"fox": 2.0}))
