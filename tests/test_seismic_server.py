@@ -34,8 +34,8 @@ pytestmark = pytest.mark.server
 DOCUMENTS, QUESTIONS = 300, 60
 STEPS = 255  # a byte
 RECALL = 0.95
-"""Of the exact ten; .99 and more were seen, and clusters are drawn by chance. With scores cut at the server's own
-ceilings, or with half of a question's tokens, it falls below."""
+"""Of the exact ten. Of 600 documents .99 were found by both query sides (clusters are drawn by chance); with the
+postings of 5 features .91 and .85, and with table weights that are cut at the ceiling instead of scaled .80."""
 
 
 def osplade(*arguments: str) -> Result:
