@@ -14,7 +14,7 @@ from opensearch_splade.cli.rendering import outcomes_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.systems import score_error
-from opensearch_splade.query import Mode, QueryPruning
+from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
 from opensearch_splade.query.mode import SPARSE_LEGS
 
 
@@ -37,6 +37,7 @@ def evaluate(
     bundle: str | None,
     dense_bundle: str | None,
     query_prune: QueryPruning | None,
+    seismic: SeismicSearch | None,
     url: str | None,
     insecure: bool,
     as_json: bool,
@@ -53,7 +54,7 @@ def evaluate(
     """
     loaded = load_collection(collection, split)
     cluster = open_cluster(url, insecure=insecure)
-    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune), query_side)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic), query_side)
     outcomes = compare(loaded, searchers, modes, Console(stderr=True))
     first = next(iter(searchers.values()))
     asked = {leg for outcome in outcomes for leg in Mode.parse(outcome.mode).legs}

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, default_ledger, forecast, retry, run_job
+from opensearch_splade.cli.sparse_field import field_options, merge_option
 from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights, PassageStore
 from opensearch_splade.ingest.added_features import AddedFeatures, FeatureSource
@@ -19,6 +20,7 @@ from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.passages import PassageRule
 from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.ingest.term_budget import parse_rule
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
@@ -99,6 +101,8 @@ SOME_DEAD = 3
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
+@field_options
+@merge_option
 @click.option("--dry-run", is_flag=True, help="Read everything, encode a sample, write nothing.")
 @options.device
 @options.cluster
@@ -125,6 +129,8 @@ def ingest(
     analyzer: str,
     shards: int,
     replicas: int | None,
+    sparse_field: FieldOptions,
+    force_merge: int | None,
     dry_run: bool,
     device: Device,
     url: str | None,
@@ -147,6 +153,7 @@ def ingest(
       osplade ingest corpus.jsonl --index docs --bundle splade-tiny-idf
       osplade ingest ./scifact --index scifact --bundle splade-tiny --dense-bundle minilm-l6 --query-weights idf
       osplade ingest 's3://lake/papers/*.parquet' --index papers --bundle splade-tiny --id-field doi --text-field body
+      osplade ingest corpus.jsonl --index large --bundle splade-tiny --sparse-field sparse_vector --force-merge
       osplade ingest index:papers --index papers-2 --bundle my-splade
       osplade ingest --retry-dead-letters dead-letters.jsonl --index docs --bundle splade-tiny-idf
     """
@@ -174,6 +181,8 @@ def ingest(
         options=IndexOptions(analyzer, shards, replicas),
         ledger=ledger,
         again=again,
+        sparse_field=sparse_field,
+        force_merge=force_merge,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)
@@ -203,6 +212,12 @@ def _tell(report: IngestReport, job: IngestJob) -> None:
     click.echo(", ".join(parts))
     if report.superseded:
         click.echo(f"{report.superseded:,} dead letters left out: a later version of their document is in the index")
+    if report.clipped:
+        click.echo(
+            f"{report.clipped:,} weights ({report.clipped / report.features:.2%}) are above the ceiling of the "
+            "sparse_vector field and cut to it in large segments; a new index may have a higher "
+            "--seismic-ceiling-ingest."
+        )
     if report.truncated:
         limit = job.sparse.bundle.manifest.max_length
         click.echo(f"{report.truncated:,} reach the limit of {limit} tokens: what comes after is found by BM25 only.")

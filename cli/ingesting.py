@@ -15,9 +15,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from opensearch_splade.cli.sparse_field import forecast_field, merge, settle_field, tell_field
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
-from opensearch_splade.index_meta import CountedWeights, IndexMeta, PassagesMeta, PassageStore
+from opensearch_splade.index_meta import CountedWeights, IndexMeta, PassagesMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
@@ -30,6 +31,7 @@ from opensearch_splade.ingest.quality_gate import SAMPLE as GATE_SAMPLE
 from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.retried_letters import RetriedLetters
+from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
@@ -37,6 +39,7 @@ from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.query_weights import save_query_weights
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.plugin.stored_passages import stored_passages
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
@@ -65,6 +68,9 @@ class IngestJob:
         ledger: What is known to be in the index; ``None`` encodes everything.
         again: Forget the ledger first.
         letters: Dead letters to retry in place of a source.
+        sparse_field: What was asked for the sparse field of a new index.
+        seismic: What it came to, where it is a ``sparse_vector`` field (``settle_field``).
+        force_merge: Segments to merge each shard to in the end; ``None`` merges nothing.
     """
 
     source: str
@@ -83,6 +89,9 @@ class IngestJob:
     ledger: Path | None = None
     again: bool = False
     letters: RetriedLetters | None = None
+    sparse_field: FieldOptions = field(default_factory=FieldOptions)
+    seismic: SeismicMeta | None = None
+    force_merge: int | None = None
 
     @property
     def meta(self) -> IndexMeta:
@@ -92,14 +101,17 @@ class IngestJob:
             passages = PassagesMeta(
                 rule=str(self.passages or ""), store=self.store if self.passages else "", gate=str(self.gate or "")
             )
-        return meta_for(self.sparse, self.dense, self.pruning, passages, self.added.meta)
+        return replace(
+            meta_for(self.sparse, self.dense, self.pruning, self.seismic), passages=passages, added=self.added.meta
+        )
 
     def encoder(self) -> DocumentEncoder:
         """A fresh document encoder."""
         meta = self.meta
         marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
         frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.query_weights else None
-        serialiser = Serialiser(self.sparse, marker, self.pruning, self.store if self.passages else "")
+        store = self.store if self.passages else ""
+        serialiser = Serialiser(self.sparse, marker, self.pruning, store, self.seismic)
         cutter = None
         if self.passages:
             cutter = PassageCutter(self.passages, self.sparse.tokenizer, self.sparse.bundle.manifest.max_length)
@@ -108,7 +120,8 @@ class IngestJob:
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
-    job, records = settled(cluster, job, _records(cluster, job))
+    job, records = settle_field(cluster, job, _records(cluster, job), console)
+    job, records = settled(cluster, job, records)
     encoder = job.encoder()
     encoder.load()
     writer = BulkWriter(cluster.client, job.index)
@@ -132,12 +145,13 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
                 newest_known=job.letters is not None,
                 leftovers=leftovers,
             )
-    with asking(job.index):
-        cluster.client.indices.refresh(index=job.index)
+    refresh(cluster.client, job.index)
     # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
     check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
+    merge(cluster, job, console)
+    tell_field(cluster, job, console)
     return report
 
 
@@ -187,9 +201,10 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     """What ``run_job`` would do: reads the whole source, encodes the first documents, writes nothing."""
     with asking(job.index):
         exists = bool(cluster.client.indices.exists(index=job.index))
+    job, records = settle_field(cluster, job, _records(cluster, job), console)
+    job, records = settled(cluster, job, records)
     if exists:
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
-    job, records = settled(cluster, job, _records(cluster, job))
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
     with console.status(f"reading {escape(shown(job.source))} ..."):
@@ -215,6 +230,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
             "bytes_each": round(sum(action.size for action in actions) / max(1, len(sample))),
             "truncated": report.truncated,
         },
+        **({"sparse_vector": forecast_field(job.seismic, documents, job.options.shards)} if job.seismic else {}),
     }
 
 

@@ -10,7 +10,8 @@ import click
 
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.onnx_models import Device, shipped
-from opensearch_splade.query import QueryPruning
+from opensearch_splade.query import QueryPruning, SeismicSearch
+from opensearch_splade.query.seismic_search import TOP_N
 
 _Decorated = Callable[..., Any]
 
@@ -57,10 +58,13 @@ def device(function: _Decorated) -> _Decorated:
 
 
 def query_encoders(function: _Decorated) -> _Decorated:
-    """``--bundle``, ``--dense-bundle`` and ``--query-prune`` of commands that ask."""
+    """``--bundle``, ``--dense-bundle``, ``--query-prune`` and ``--seismic`` of commands that ask."""
 
     def parse(_: click.Context, __: click.Parameter, text: str | None) -> QueryPruning | None:
         return QueryPruning.parse(text) if text is not None else None
+
+    def parse_search(_: click.Context, __: click.Parameter, text: str | None) -> SeismicSearch | None:
+        return SeismicSearch.parse(text) if text is not None else None
 
     options = (
         click.option(
@@ -74,6 +78,13 @@ def query_encoders(function: _Decorated) -> _Decorated:
             metavar="KIND:VALUE",
             callback=parse,
             help="Ask with the strongest features only: max_ratio:0.1, top_k:16, or max_ratio:0.1,top_k:16.",
+        ),
+        click.option(
+            "--seismic",
+            metavar="KIND:VALUE",
+            callback=parse_search,
+            help="How thoroughly a sparse_vector field is searched: top_n:40 (features whose postings are looked "
+            f"through, by default {TOP_N}), heap_factor:2 (more is slower and more exact), or both with a comma.",
         ),
     )
     for option in reversed(options):

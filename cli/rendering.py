@@ -44,7 +44,7 @@ def hits_table(result: SearchResult, *, explain: bool) -> Table:
     table.add_column("title and text" if not explain else "title, text, and what matched", ratio=1)
     for hit in result.hits:
         cell = Text(hit.title, style="bold")
-        cell.append("\n" if hit.title else "").append(snippet(hit.text), style="not bold")
+        cell.append("\n" if hit.title else "").append(snippet(hit.passage or hit.text), style="not bold")
         if explain:
             label = "its sparse part: " if is_hybrid and hit.why else ""
             cell.append("\n").append(label + why(hit), style="cyan")

@@ -12,7 +12,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import QueryPruning
+from opensearch_splade.query import QueryPruning, SeismicSearch
 
 
 @click.command()
@@ -47,6 +47,7 @@ def search(
     bundle: str | None,
     dense_bundle: str | None,
     query_prune: QueryPruning | None,
+    seismic: SeismicSearch | None,
     url: str | None,
     insecure: bool,
     as_json: bool,
@@ -60,7 +61,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
     """
     cluster = open_cluster(url, insecure=insecure)
-    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune), query_side)
+    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic), query_side)
     searcher = next(iter(searchers.values()))
     asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
     if dry_run:

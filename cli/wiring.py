@@ -11,7 +11,7 @@ from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder, s
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.query_weights import load_query_weights
-from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher
+from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, SeismicSearch
 from opensearch_splade.types import Capabilities, QueryEncoder
 
 if TYPE_CHECKING:
@@ -44,11 +44,13 @@ class QueryBundles:
         sparse: Sparse bundle; ``None`` takes the shipped one that made the index.
         dense: The same for the dense bundle.
         pruning: Which features of a sparse question are asked with; ``None`` asks with all.
+        how: How thoroughly a ``sparse_vector`` field is searched.
     """
 
     sparse: str | None = None
     dense: str | None = None
     pruning: QueryPruning | None = None
+    how: SeismicSearch | None = None
 
 
 def open_searchers(
@@ -75,8 +77,9 @@ def open_searchers(
     encoders: dict[str, QueryEncoder | None] = {**sides} if sides else {"": None}
     if pruning := bundles.pruning:
         encoders = {side: encoder and PrunedQueries(encoder, pruning) for side, encoder in encoders.items()}
+    how = bundles.how or SeismicSearch()
     return {
-        side: Searcher(cluster.client, index, capabilities=cluster.capabilities, sparse=encoder, dense=dense)
+        side: Searcher(cluster.client, index, capabilities=cluster.capabilities, sparse=encoder, dense=dense, how=how)
         for side, encoder in encoders.items()
     }
 

@@ -66,7 +66,10 @@ def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> lis
     """
     first = next(iter(searchers.values()))
     chosen: list[System] = []
-    for mode in map(Mode.parse, modes or default_modes(first.target.legs)):
+    defaults = default_modes(first.target.legs)
+    if first.target.lacks("weighted-terms"):
+        defaults = [mode for mode in defaults if mode != "weighted-terms"]
+    for mode in map(Mode.parse, modes or defaults):
         legs = mode.legs or first.target.legs
         sparse = any(leg in {"neural-sparse", "weighted-terms"} for leg in legs)
         sides = searchers.items() if sparse else [("", first)]

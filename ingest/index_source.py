@@ -31,7 +31,8 @@ KEPT_ALIVE = "15m"
 """How long the cluster keeps our place between two pages: a slow target must not cost it."""
 PATIENCE = 120.0
 """Seconds that a page is asked for again while the cluster is away or busy."""
-_OURS = ["sparse", "dense", "encoded", "hash", "id"]  # what an index of this package holds beside the document
+_OURS = ["sparse", "dense", "encoded", "hash", "id", "passages", "static", "number", "passage_count", "start", "end"]
+"""What an index of this package holds beside the document."""
 _BUSY = {429, 502, 503, 504}
 
 

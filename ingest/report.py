@@ -23,6 +23,7 @@ class IngestReport:
         passages: What one vector could stand for: documents, or what they were cut into.
         gated: Passages that the gate left without a vector.
         features: Features written, added ones not counted.
+        clipped: Of these, with a weight above the ceiling of a ``sparse_vector`` field, to which SEISMIC cuts it.
         bulks: Bulk requests' worth of documents that were settled.
         retries: Documents that had to be sent again.
         seconds: Wall time.
@@ -40,6 +41,7 @@ class IngestReport:
     passages: int = 0
     gated: int = 0
     features: int = 0
+    clipped: int = 0
     bulks: int = 0
     retries: int = 0
     seconds: float = 0.0

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from opensearch_splade.index_meta import PassageStore
+from opensearch_splade.index_meta import PassageStore, SeismicMeta
 from opensearch_splade.ingest.bulk import Action
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.passages import Passage
@@ -52,12 +52,14 @@ class Serialiser:
         marker: What the ``encoded`` field says.
         pruning: Applied to sparse vectors.
         store: How passages lie in the index; empty where documents are not cut.
+        seismic: Of a ``sparse_vector`` field, whose keys are token ids; None: names.
     """
 
     sparse: SparseEncoder
     marker: Sequence[str] = ()
     pruning: PruningRule | None = None
     store: PassageStore | Literal[""] = ""
+    seismic: SeismicMeta | None = None
 
     def actions(self, encoded: Sequence[Encoded], report: IngestReport) -> list[list[Action]]:
         """The actions of each document, in order; what is worth knowing is added to ``report``."""
@@ -78,7 +80,10 @@ class Serialiser:
         vectors = stack(rows)
         vectors = encode_weights(self.pruning.apply(vectors) if self.pruning else vectors)
         report.features += len(vectors.weights)
-        return (self.sparse.features(*row) for row in vectors)
+        if self.seismic is None:
+            return (self.sparse.features(*row) for row in vectors)
+        report.clipped += int((vectors.weights > self.seismic.ceiling_ingest).sum())
+        return (dict(zip(map(str, ids.tolist()), weights.tolist(), strict=True)) for ids, weights in vectors)
 
     def _of(self, one: Encoded, vectors: list[Features]) -> list[Action]:
         if self.store == "documents":

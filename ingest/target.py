@@ -6,11 +6,20 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError, TargetError
-from opensearch_splade.index_meta import AddedMeta, DenseMeta, IndexMeta, LedgerMeta, PassagesMeta, SparseMeta
+from opensearch_splade.index_meta import (
+    AddedMeta,
+    DenseMeta,
+    IndexMeta,
+    LedgerMeta,
+    PassagesMeta,
+    SeismicMeta,
+    SparseMeta,
+)
 from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.index import HASH, index_body
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities
 
@@ -34,19 +43,13 @@ class IndexOptions:
 
 
 def meta_for(
-    sparse: SparseEncoder,
-    dense: DenseEncoder | None,
-    pruning: PruningRule | None,
-    passages: PassagesMeta | None = None,
-    added: AddedMeta | None = None,
+    sparse: SparseEncoder, dense: DenseEncoder | None, pruning: PruningRule | None, seismic: SeismicMeta | None = None
 ) -> IndexMeta:
     """What an index says of itself when these encoders fill it."""
     manifest = sparse.bundle.manifest
     return IndexMeta(
-        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else ""),
+        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else "", seismic),
         dense=DenseMeta(dense.fingerprint, dense.bundle.manifest.name, dense.dimension) if dense else None,
-        passages=passages,
-        added=added,
     )
 
 
@@ -125,7 +128,7 @@ def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
             settings = client.indices.get_settings(index=index)
             uuid = "+".join(sorted(one["settings"]["index"]["uuid"] for one in settings.values()))
             cluster = client.info()["cluster_uuid"]
-            client.indices.refresh(index=index)
+            refresh(client, index)
             stored = client.count(index=index)["count"]
         noted = meta.ledger.name if meta.ledger else ""
         why = ledger.claim(Target(cluster, index, uuid), noted=noted, stored=stored)
@@ -155,6 +158,11 @@ def check_index(index: str, found: IndexMeta, wanted: IndexMeta) -> None:
             raise TargetError(
                 f"index {index!r} has no field for {kind} vectors: leave out {option}, or make a new index."
             )
+    if found.sparse and wanted.sparse and found.sparse.field != wanted.sparse.field:
+        raise TargetError(
+            f"index {index!r} has a {found.sparse.field} field, and {wanted.sparse.field} was to be written: "
+            "an index keeps its kind of field; begin again without --sparse-field, or make a new index."
+        )
     if found.sparse and wanted.sparse and found.sparse.pruning != wanted.sparse.pruning:
         raise TargetError(
             f"index {index!r} holds vectors pruned by {found.sparse.pruning or 'nothing'}, these would be pruned by "

@@ -107,9 +107,19 @@ class SparseEncoder:
         return self.bundle.manifest.fingerprint
 
     @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Feature to token id."""
+        return self.vocabulary.ids
+
+    @property
     def query_side(self) -> Literal["siamese", "inference-free"]:
         """Whether queries run the model or look weights up."""
         return "siamese" if self._table is None else "inference-free"
+
+    @property
+    def largest_query_weight(self) -> float | None:
+        """The largest weight in the table of an inference-free query side; None where a model weighs queries."""
+        return None if self._table is None else self._table.largest
 
     def stream(self, texts: Iterable[str]) -> Iterator[SparseRow]:
         """Token ids (ascending) and weights of each text, in order, in bounded memory whatever their number."""

@@ -44,6 +44,11 @@ class QueryWeights:
             if feature and (weight := table.get(feature, 0.0)) > 0
         }
 
+    @property
+    def largest(self) -> float:
+        """The largest weight of the table; 0 if it is empty."""
+        return max((-negative for negative, _ in self._by_id.values()), default=0.0)
+
     def weigh(self, token_ids: Iterable[int]) -> Features:
         """Feature to weight for the distinct tokens of a query, strongest first."""
         if self._counts:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+from opensearch_splade.errors import TargetError
 from opensearch_splade.index_meta import (
     AddedMeta,
     DenseMeta,
     IndexMeta,
     PassagesMeta,
     PassageStore,
+    SeismicMeta,
     SparseMeta,
 )
 from opensearch_splade.types import Capabilities, Json, Requirement
 
 RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
+SPARSE_VECTOR = Requirement("a sparse_vector field (SEISMIC)", (3, 3), "opensearch-neural-search")
+NESTED_SPARSE_VECTOR = Requirement("sparse_vector fields of nested passages", (3, 4), "opensearch-neural-search")
 FLAT_OBJECT = Requirement("a flat_object field", (2, 7))
 KNN_INNER_PRODUCT = Requirement("a kNN field with Lucene's inner product", (2, 13), "opensearch-knn")
 
@@ -39,7 +43,7 @@ def index_body(
     would become thousands of float fields. A vector field is there only if a bundle is named for it.
 
     Args:
-        sparse: The bundle that encodes ``sparse``.
+        sparse: The bundle that encodes ``sparse``, and the kind of that field.
         dense: The bundle that encodes ``dense``; its vectors have length 1, so the inner product is the cosine.
         passages: How documents are cut, and where the sparse field of a passage lies.
         added: Static features, which get a field each.
@@ -50,8 +54,17 @@ def index_body(
 
     Raises:
         CapabilityError: The server lacks a field type.
+        TargetError: A ``sparse_vector`` and a kNN field are wanted in one index.
     """
     capabilities.require(FLAT_OBJECT)
+    seismic = sparse.seismic if sparse else None
+    if dense and seismic:
+        # Measured on 3.6.0: HTTP 500, "existing codec service factory already overridden".
+        raise TargetError(
+            "an index cannot have both a sparse_vector and a kNN field, since each brings a codec of its own "
+            "(index.sparse, index.knn): ingest into two indices, or take rank_features beside the dense bundle"
+        )
+    store = passages.store if passages else ""
     properties: Json = {
         # The same as `_id`, which has no doc values: rankings are read from these without opening stored documents.
         "id": {"type": "keyword", "index": False},
@@ -61,19 +74,25 @@ def index_body(
         "hash": HASH,
         "metadata": {"type": "flat_object"},
     }
-    if sparse:
+    if seismic:
+        capabilities.require(SPARSE_VECTOR)
+        if store == "nested":
+            capabilities.require(NESTED_SPARSE_VECTOR)
+        properties |= _sparse_fields(_sparse_vector(seismic), store)
+    elif sparse:
         capabilities.require(RANK_FEATURES)
-        properties |= _sparse_fields({"type": "rank_features"}, passages.store if passages else "")
+        properties |= _sparse_fields({"type": "rank_features"}, store)
     if dense:
         capabilities.require(KNN_INNER_PRODUCT)
         properties["dense"] = _knn_vector(dense.dimension)
     copies: Json = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
+    codec: Json = {"knn": True} if dense else {"sparse": True} if seismic else {}
     if added and added.static:
         capabilities.require(RANK_FEATURES)
         properties["static"] = {"properties": {name: {"type": "rank_feature"} for name in added.static}}
     meta = IndexMeta(sparse, dense, passages=passages, added=added).to_json()
     return {
-        "settings": {"index": {"number_of_shards": shards, **copies, **({"knn": True} if dense else {})}},
+        "settings": {"index": {"number_of_shards": shards, **copies, **codec}},
         "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
     }
 
@@ -88,6 +107,20 @@ def _sparse_fields(field: Json, store: PassageStore | Literal[""]) -> Json:
         # Passages of a document are found by its id.
         return {"id": {"type": "keyword"}, "number": offset, "passage_count": offset, **place, "sparse": field}
     return {"sparse": field}
+
+
+def _sparse_vector(seismic: SeismicMeta) -> Json:
+    return {
+        "type": "sparse_vector",
+        "method": {
+            "name": "seismic",
+            "parameters": {
+                "approximate_threshold": seismic.threshold,
+                "quantization_ceiling_ingest": seismic.ceiling_ingest,
+                "quantization_ceiling_search": seismic.ceiling_search,
+            },
+        },
+    }
 
 
 def _knn_vector(dimension: int) -> Json:

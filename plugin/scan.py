@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opensearch_splade.errors import ClusterError
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities, Json, Requirement
 
@@ -51,7 +52,7 @@ def scan(client: OpenSearch, index: str, capabilities: Capabilities, page: int =
     """
     capabilities.require(POINT_IN_TIME)
     with asking(index):
-        client.indices.refresh(index=index)
+        refresh(client, index)
         settings = client.indices.get_settings(index=index)
     for name in sorted(settings):
         for shard in range(int(settings[name]["settings"]["index"]["number_of_shards"])):

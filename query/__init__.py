@@ -1,13 +1,14 @@
 """From weights to OpenSearch's query DSL, and the searcher. Loads no model library and no client."""
 
 from opensearch_splade.query.body import Returned, search_body
-from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, weighted_terms
+from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import FusionMethod, hybrid
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
+from opensearch_splade.query.seismic_search import SeismicSearch
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
@@ -21,6 +22,7 @@ __all__ = [
     "SearchClient",
     "SearchResult",
     "Searcher",
+    "SeismicSearch",
     "contributions",
     "filtered",
     "fit",
@@ -31,6 +33,7 @@ __all__ = [
     "match_none",
     "neural_sparse",
     "search_body",
+    "seismic",
     "shares",
     "weighted_terms",
 ]

@@ -18,7 +18,7 @@ MAX_RESULT_WINDOW = 10_000
 Returned = Literal["text", "text and weights"]
 
 _SOURCE: dict[Returned, Json] = {
-    "text": {"_source": {"excludes": ["sparse", "dense"]}},
+    "text": {"_source": {"excludes": ["sparse", "dense", "passages.sparse"]}},
     "text and weights": {"_source": {"excludes": ["dense"]}},
 }
 
@@ -68,7 +68,7 @@ def ranking_only(body: Json) -> Json:
     """
     kept = {key: value for key, value in body.items() if key not in {"_source", "from"}}
     size = body["size"] + body.get("from", 0)
-    return {**kept, "size": size, "stored_fields": "_none_", "docvalue_fields": ["id", "encoded"]}
+    return {**kept, "size": size, "stored_fields": "_none_", "docvalue_fields": ["id", "encoded", "number"]}
 
 
 def documents_body(places: Sequence[tuple[str, str]], returned: Returned) -> Json:

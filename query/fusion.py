@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Literal, get_args
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query.clauses import filtered
+from opensearch_splade.query.clauses import filtered, is_seismic
 from opensearch_splade.query.requirements import HYBRID, HYBRID_FILTER, PAGINATION_DEPTH, RRF, RRF_WEIGHTS
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def hybrid(
     query: Json = {"queries": list(legs)}
     if filter is not None and capabilities.supports(HYBRID_FILTER):
         query["filter"] = filter
+        query["queries"] = [filtered(leg, filter) if is_seismic(leg) else leg for leg in legs]
     elif filter is not None:
         query["queries"] = [filtered(leg, filter) for leg in legs]
     if capabilities.supports(PAGINATION_DEPTH):

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query.clauses import knn, match, neural_sparse, weighted_terms
+from opensearch_splade.query.clauses import best_passage, knn, match, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_tokens, fit, fit_text
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Question:
 
         Args:
             leg: Which ranking.
-            k: Neighbours, for kNN.
+            k: Neighbours, for kNN and SEISMIC.
 
         Raises:
             TargetError: The index or the encoder for it is missing.
@@ -67,11 +67,29 @@ class Question:
         if leg == "bm25":
             return match(self._fitted_text())
         if leg == "weighted-terms":
-            return weighted_terms(self._fitted(math.inf))
+            return self._over_passages(weighted_terms(self._fitted(math.inf), self._target.sparse_field))
         if leg == "neural-sparse":
-            return neural_sparse(self._fitted(MAX_NEURAL_SPARSE_WEIGHT), capabilities=self._target.capabilities)
+            return self._over_passages(self._neural_sparse(k))
         vector = self._target.dense.embed_query(self.text) if self._target.dense else []
         return knn(vector, k, capabilities=self._target.capabilities)
+
+    def _over_passages(self, clause: Json) -> Json:
+        return best_passage(clause) if self._target.store == "nested" else clause
+
+    def _neural_sparse(self, k: int) -> Json:
+        target = self._target
+        if not target.seismic:
+            fitted = self._fitted(MAX_NEURAL_SPARSE_WEIGHT)
+            return neural_sparse(fitted, target.sparse_field, capabilities=target.capabilities)
+        return seismic(
+            self._fitted(math.inf),
+            target.token_ids,
+            ceiling=target.seismic.ceiling_search,
+            k=k,
+            how=target.how,
+            field=target.sparse_field,
+            capabilities=target.capabilities,
+        )
 
     def _fitted_text(self) -> str:
         text, left_out = fit_text(self.text, max_clauses=self._share())

@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.limits import as_float32
+from opensearch_splade.types import KnowsTokenIds
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opensearch_splade.types import Features, QueryEncoder
 
 
@@ -95,6 +98,17 @@ class PrunedQueries:
     def fingerprint(self) -> str:
         """That of the encoder: which stored vectors are matched does not change."""
         return self.encoder.fingerprint
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Those of the encoder.
+
+        Raises:
+            AttributeError: It has none; so this one has none either.
+        """
+        if not isinstance(self.encoder, KnowsTokenIds):
+            raise AttributeError(f"{type(self.encoder).__name__} has no token_ids")
+        return self.encoder.token_ids
 
     def encode_query(self, text: str) -> Features:
         """Feature to weight, strongest first."""

@@ -12,6 +12,7 @@ NEURAL_SEARCH = "opensearch-neural-search"
 KNN = "opensearch-knn"
 
 NEURAL_SPARSE = Requirement("neural_sparse with query_tokens", (2, 14), NEURAL_SEARCH)
+SPARSE_ANN = Requirement("neural_sparse on a sparse_vector field", (3, 3), NEURAL_SEARCH)
 KNN_QUERY = Requirement("a kNN query with a filter", (2, 4), KNN)
 HYBRID = Requirement("a hybrid query", (2, 10), NEURAL_SEARCH)
 HYBRID_FILTER = Requirement("a filter of a hybrid query", (3, 0), NEURAL_SEARCH)

@@ -15,9 +15,10 @@ from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
 from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.query.target import Target
 from opensearch_splade.transport import asking
-from opensearch_splade.types import Hit
+from opensearch_splade.types import Contribution, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,6 +73,7 @@ class Searcher:
         capabilities: What the server can do (``plugin.capabilities.probe``).
         sparse: Gives query weights; without it only ``bm25`` and ``knn`` can be asked.
         dense: Gives query vectors; without it there is no ``knn``.
+        how: How thoroughly a ``sparse_vector`` field is searched (SEISMIC); of no effect on other fields.
 
     Raises:
         TargetError: The index does not exist, is not one of ours, or was encoded by other bundles.
@@ -86,9 +88,14 @@ class Searcher:
         capabilities: Capabilities,
         sparse: QueryEncoder | None = None,
         dense: DenseQueryEncoder | None = None,
+        how: SeismicSearch = DEFAULT_SEARCH,
     ) -> None:
         self._client = client
-        self.target = Target(index, IndexMeta.read(client, index), capabilities, sparse, dense)
+        meta = IndexMeta.read(client, index)
+        self.target = Target(index, meta, capabilities, sparse, dense, how)
+        # Explanations show names, whatever the keys of the stored weights are.
+        ids = self.target.token_ids.items() if self.target.seismic else ()
+        self._names = {str(token_id): name for name, token_id in ids}
 
     def search(
         self,
@@ -129,11 +136,11 @@ class Searcher:
         found = [_flat(hit) for hit in answer["hits"]["hits"]]
         notices = [*question.notices, *_incomplete(answer)]
         if ids_only or len(legs) > 1:
-            found = _with_ids(found[start:], notices)
+            found = _with_ids(_once_each(found)[start : start + size], notices)
         if len(legs) > 1 and found and not ids_only:
             found = self._documents(found, "text and weights" if explain else "text", notices)
         notices += _foreign(found, self.target.fingerprints(legs))
-        hits = tuple(_hit(hit, question.weights) for hit in found)
+        hits = tuple(_hit(hit, question.weights, self._names) for hit in found)
         return SearchResult(hits, took_ms=answer["took"], body=body, notices=tuple(notices))
 
     def _documents(self, found: list[Json], returned: Returned, notices: list[str]) -> list[Json]:
@@ -176,8 +183,9 @@ class Searcher:
         mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
         legs = mode.legs or self.target.legs
         capabilities = self.target.capabilities
-        # A hybrid puts the filter into every leg; kNN takes a clause too.
-        reserved = len(legs) * (1 + (count_clauses(filter) if filter else 0))
+        # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
+        copies = len(legs) + (self.target.seismic is not None)
+        reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
         question = Question(
             text,
             self.target,
@@ -206,6 +214,11 @@ class Searcher:
         body = search_body(query, size=size, start=start, search_pipeline=pipeline, returned=returned)
         if explain and legs == ("bm25",):
             body["explain"] = True
+        if self.target.store == "documents":  # of the passages of a document the best one is its hit
+            if len(legs) == 1:
+                body["collapse"] = {"field": "id"}
+            else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
+                body["size"], body["from"] = depth, 0
         return legs, question, body
 
     def _missing(self, mode: Mode) -> list[str]:
@@ -223,7 +236,17 @@ class Searcher:
 def _flat(hit: Json) -> Json:
     """A hit with its id and fingerprints in the same places, whether they come from doc values or from the source."""
     fields = hit.get("fields", {})
-    return {"_source": {"encoded": fields.get("encoded", [])}, "_id": next(iter(fields.get("id", [])), None), **hit}
+    identity, number = (next(iter(fields.get(name, [])), None) for name in ("id", "number"))
+    stored_as = identity if number is None else f"{identity}#{number}"
+    return {"_source": {"encoded": fields.get("encoded", []), "id": identity}, "_id": stored_as, **hit}
+
+
+def _once_each(found: list[Json]) -> list[Json]:
+    """Of hits with one id, as passages of a document have, the best."""
+    seen: dict[object, Json] = {}
+    for place, hit in enumerate(found):
+        seen.setdefault(place if hit["_id"] is None else (hit["_index"], hit["_source"]["id"]), hit)
+    return list(seen.values())
 
 
 def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
@@ -234,17 +257,34 @@ def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
     return known
 
 
-def _hit(hit: Mapping[str, Any], features: Features) -> Hit:
+def _hit(hit: Mapping[str, Any], features: Features, names: Mapping[str, str]) -> Hit:
     source = hit["_source"]
+    passage, why = _best_passage(source, features, names)
     lexical = hit.get("_explanation")
     return Hit(
-        id=hit["_id"],
+        id=source.get("id") or hit["_id"],  # of a passage the document's
         score=hit["_score"],
         title=source.get("title", ""),
         text=source.get("text", ""),
         metadata=source.get("metadata", {}),
-        why=tuple(lexical_contributions(lexical) if lexical else contributions(features, source.get("sparse", {}))),
+        why=tuple(lexical_contributions(lexical) if lexical else why),
+        passage=passage,
     )
+
+
+def _best_passage(
+    source: Mapping[str, Any], features: Features, names: Mapping[str, str]
+) -> tuple[str, list[Contribution]]:
+    """What gave a hit its sparse score, and the text of the passage that did, where passages lie in the document."""
+
+    def why(vector: Mapping[str, float]) -> list[Contribution]:
+        return contributions(features, {names.get(key, key): weight for key, weight in vector.items()})
+
+    passages = [(one, why(one["sparse"])) for one in source.get("passages", ()) if "sparse" in one]
+    if not passages:
+        return "", why(source.get("sparse", {}))
+    best, found = max(passages, key=lambda each: sum(one.score for one in each[1]))
+    return (source["text"][best["start"] : best["end"]] if found else ""), found
 
 
 def _incomplete(answer: Mapping[str, Any]) -> list[str]:

@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import TargetError
 from opensearch_splade.query.mode import SPARSE_LEGS, Leg
 from opensearch_splade.query.requirements import NEURAL_SPARSE
+from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
+from opensearch_splade.types import KnowsTokenIds
 
 if TYPE_CHECKING:
-    from opensearch_splade.index_meta import IndexMeta
+    from collections.abc import Mapping
+
+    from opensearch_splade.index_meta import IndexMeta, SeismicMeta
     from opensearch_splade.types import Capabilities, DenseQueryEncoder, QueryEncoder
 
 
@@ -24,6 +28,7 @@ class Target:
         capabilities: What the server can do.
         sparse: Gives query weights, where there is one.
         dense: Gives query vectors, where there is one.
+        how: How thoroughly a ``sparse_vector`` field is searched.
 
     Raises:
         TargetError: An encoder belongs to another bundle than the one that encoded the index.
@@ -34,6 +39,7 @@ class Target:
     capabilities: Capabilities
     sparse: QueryEncoder | None = None
     dense: DenseQueryEncoder | None = None
+    how: SeismicSearch = DEFAULT_SEARCH
 
     def __post_init__(self) -> None:
         self.meta.check_fingerprints(
@@ -43,9 +49,29 @@ class Target:
         )
 
     @property
+    def seismic(self) -> SeismicMeta | None:
+        """Of a ``sparse_vector`` field; None where the sparse field is of ``rank_features`` or there is none."""
+        return self.meta.sparse.seismic if self.meta.sparse else None
+
+    @property
+    def store(self) -> str:
+        """How passages lie in the index; empty where documents are whole."""
+        return self.meta.passages.store if self.meta.passages else ""
+
+    @property
+    def sparse_field(self) -> str:
+        """Where the features lie."""
+        return "passages.sparse" if self.store == "nested" else "sparse"
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Feature to token id, of an encoder that knows them."""
+        return self.sparse.token_ids if isinstance(self.sparse, KnowsTokenIds) else {}
+
+    @property
     def legs(self) -> tuple[Leg, ...]:
         """All rankings that can be asked for, each once: what ``hybrid`` fuses."""
-        sparse: Leg = "neural-sparse" if self.capabilities.supports(NEURAL_SPARSE) else "weighted-terms"
+        sparse: Leg = "neural-sparse" if self.seismic or self.capabilities.supports(NEURAL_SPARSE) else "weighted-terms"
         return tuple(leg for leg in ("bm25", sparse, "knn") if not self.lacks(leg))
 
     def lacks(self, leg: Leg) -> str:
@@ -57,6 +83,13 @@ class Target:
             return f"index {self.index!r} holds no {kind} vectors"
         if getattr(self, kind) is None:
             return f"no {kind} query encoder was given"
+        if self.seismic and leg == "weighted-terms":
+            return (
+                f"index {self.index!r} keeps its features in a sparse_vector field, of which rank_feature clauses find "
+                "nothing; ask neural-sparse, or ingest into a rank_features field"
+            )
+        if self.seismic and leg == "neural-sparse" and not self.token_ids:
+            return f"the query encoder does not know the token ids by which index {self.index!r} keeps its features"
         return ""
 
     def require(self, leg: Leg) -> None:

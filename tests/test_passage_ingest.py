@@ -14,7 +14,10 @@ from opensearchpy import OpenSearch
 from opensearch_splade.cli.main import main
 from opensearch_splade.ingest.codec import round_weights
 from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.launcher import RunningNode
+from opensearch_splade.query import Searcher
+from opensearch_splade.query.searcher import SearchResult
 
 SENTENCES = [
     "The fox runs over the hill at night.",
@@ -52,6 +55,12 @@ class Place:
         """Of the source as it was written last."""
         found: dict[str, Any] = json.loads(self.call("audit", str(self.source), "--json").stdout)
         return found
+
+    def search(self, text: str, mode: str, **more: Any) -> SearchResult:
+        """Best first."""
+        encoder = SparseEncoder.load("splade-tiny")
+        searcher = Searcher(self.client, self.index, capabilities=probe(self.client), sparse=encoder)
+        return searcher.search(text, mode=mode, **more)
 
     def stored(self) -> dict[str, dict[str, Any]]:
         """By ``_id``."""
@@ -204,3 +213,45 @@ def test_late_vectors_know_their_document() -> None:
     rows = list(encoder.stream_passages([(ids[0], [span]), (ids[1], [span])]))
     assert whole[: len(alone)] == alone
     assert not np.array_equal(rows[0][0][1], rows[1][0][1])
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("kind", ["windows", "late"])
+@pytest.mark.parametrize("mode", ["neural-sparse", "weighted-terms", "bm25+neural-sparse", "bm25+neural-sparse:rrf"])
+def test_a_document_is_found_by_its_best_passage(kind: str, mode: str, place: Place) -> None:
+    """Nested: one hit a document; its score is the best passage's dot product, and the explanation names it."""
+    place.ingest(LONG, SHORT, more=("--passages", f"{kind}:12", "--store-passages", "nested"))
+    found = place.search("vitamin for old bones", mode, explain=True)
+    hit = found.hits[0]
+    assert (hit.id, hit.passage) == ("long", SENTENCES[2])
+    assert [one.id for one in found.hits].count("long") == 1
+    if mode in {"neural-sparse", "weighted-terms"}:
+        assert hit.score == pytest.approx(sum(one.score for one in hit.why), rel=1e-5)
+        passages = place.stored()["long"]["passages"]
+        query = SparseEncoder.load("splade-tiny").encode_query("vitamin for old bones")
+        products = [sum(query.get(key, 0) * weight for key, weight in one["sparse"].items()) for one in passages]
+        assert hit.score == pytest.approx(max(products), rel=1e-5)
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("mode", ["bm25", "neural-sparse", "bm25+neural-sparse", "bm25+neural-sparse:rrf"])
+@pytest.mark.parametrize("ids_only", [True, False])
+def test_passages_that_are_documents_give_one_hit_a_document(mode: str, *, ids_only: bool, place: Place) -> None:
+    """Hits carry the document's id, once, and the text of its best passage."""
+    place.ingest(LONG, SHORT, more=("--passages", "late:12", "--store-passages", "documents"))
+    question = "bones of the fox that sleeps by the river"
+    hits = place.search(question, mode, ids_only=ids_only).hits
+    assert sorted(hit.id for hit in hits) == ["long", "short"]
+    if not ids_only:
+        assert next(hit.text for hit in hits if hit.id == "long") in SENTENCES
+
+
+@pytest.mark.server
+def test_a_sparse_vector_field_holds_passages_too(place: Place) -> None:
+    """SEISMIC within nested passages, with token ids as keys; explained by names."""
+    more = ("--passages", "late:12", "--store-passages", "nested", "--sparse-field", "sparse_vector")
+    place.ingest(LONG, SHORT, more=(*more, "--seismic-threshold", "1", "--force-merge"))
+    hit = place.search("vitamin for old bones", "neural-sparse", explain=True).hits[0]
+    assert (hit.id, hit.passage) == ("long", SENTENCES[2])
+    assert "vitamin" in {one.feature for one in hit.why}
+    assert place.audit()["clean"]

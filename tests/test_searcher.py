@@ -109,7 +109,7 @@ def test_hybrid_asks_all_there_is():
                 "pagination_depth": 200,
             }
         },
-        "_source": {"excludes": ["sparse", "dense"]},
+        "_source": {"excludes": ["sparse", "dense", "passages.sparse"]},
         "track_total_hits": False,
         "search_pipeline": {
             "phase_results_processors": [
@@ -132,7 +132,7 @@ def test_a_single_ranking_needs_no_pipeline():
         "size": 10,
         "from": 20,
         "query": {"bool": {"must": [terms], "filter": [TAG]}},
-        "_source": {"excludes": ["sparse", "dense"]},
+        "_source": {"excludes": ["sparse", "dense", "passages.sparse"]},
         "track_total_hits": False,
     }
 

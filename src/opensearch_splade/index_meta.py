@@ -5,7 +5,7 @@ Vectors of two models have the same shape and rank plausibly against each other;
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from opensearch_splade.errors import TargetError
@@ -13,27 +13,58 @@ from opensearch_splade.transport import asking
 from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 CountedWeights = Literal["idf", "bm25"]
 """Kinds of query weights that are counted over a collection."""
 
 
+SparseField = Literal["rank_features", "sparse_vector"]
+"""Kinds of the ``sparse`` field: any server's, exact; or the neural-search plugin's with SEISMIC, approximate."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeismicMeta:
+    """A ``sparse_vector`` field: how its large segments hold and search the weights. Fixed when the index is made.
+
+    Attributes:
+        ceiling_ingest: Document weight that the highest of 255 steps stands for; a larger one is cut to it.
+        ceiling_search: The same for query weights.
+        threshold: Documents from which on a segment is searched by SEISMIC; smaller ones are scored exactly.
+    """
+
+    ceiling_ingest: float
+    ceiling_search: float
+    threshold: int
+
+
 @dataclass(frozen=True, slots=True)
 class SparseMeta:
-    """Which bundle encoded the ``sparse`` field.
+    """Which bundle encoded the ``sparse`` field, and of which kind that is.
 
     Attributes:
         fingerprint: Fingerprint of the document vectors.
         bundle: The bundle's name, for people.
         kind: ``siamese`` or ``inference-free``.
         pruning: How weak features were dropped, e.g. ``max_ratio:0.1``; empty where all were kept.
+        seismic: Of a ``sparse_vector`` field, whose keys are token ids; None: a ``rank_features`` field with names.
     """
 
     fingerprint: str
     bundle: str
     kind: str
     pruning: str = ""
+    seismic: SeismicMeta | None = None
+
+    @property
+    def field(self) -> SparseField:
+        """The kind of field."""
+        return "sparse_vector" if self.seismic else "rank_features"
+
+    @classmethod
+    def from_json(cls, seismic: Mapping[str, Any] | None = None, **values: Any) -> SparseMeta:
+        """Read what ``IndexMeta.to_json`` wrote."""
+        return cls(**values, seismic=SeismicMeta(**seismic) if seismic else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +171,10 @@ class IndexMeta:
 
     def to_json(self) -> Json:
         """The mapping's ``_meta``."""
-        return {"opensearch_splade": {name: part for name, part in asdict(self).items() if part is not None}}
+        parts = {name: part for name, part in asdict(self).items() if part is not None}
+        if self.sparse and not self.sparse.seismic:  # so that versions that know no other field can read it
+            del parts["sparse"]["seismic"]
+        return {"opensearch_splade": parts}
 
     @classmethod
     def read(cls, client: Any, index: str) -> IndexMeta:
@@ -170,13 +204,14 @@ class IndexMeta:
             TargetError: Nothing matches, an index was not made by this package, its ``_meta`` is damaged, or
                 the indices behind one alias were encoded by different bundles.
 
-        Query weights and ledgers that differ behind one alias are left out.
+        Query weights and ledgers that differ behind one alias are left out. Ceilings may differ, since scores are in
+        the weights' own scale; the lowest count.
         """
         metas = {index: cls._parse(index, entry["mappings"]) for index, entry in response.items()}
         if not metas:
             raise TargetError(f"no index matches {name!r}; GET _cat/indices lists what there is")
         first = next(iter(metas.values()))
-        if any(one._vectors != first._vectors for one in metas.values()):
+        if any(_vectors(one) != _vectors(first) for one in metas.values()):
             raise TargetError(
                 f"{name!r} stands for indices that were encoded differently ({', '.join(sorted(metas))}): "
                 "their scores cannot be compared; ask one of them"
@@ -185,17 +220,13 @@ class IndexMeta:
         same_weights = all(one.query_weights == first.query_weights for one in metas.values())
         same_ledger = all(one.ledger == first.ledger for one in metas.values())
         return cls(
-            first.sparse,
+            _with_lowest_ceilings(first.sparse, [one.sparse.seismic for one in metas.values() if one.sparse]),
             first.dense,
             first.query_weights if same_weights else None,
             first.ledger if same_ledger else None,
             first.passages,
             first.added,
         )
-
-    @property
-    def _vectors(self) -> tuple[object, ...]:
-        return self.sparse, self.dense, self.passages, self.added
 
     @classmethod
     def _parse(cls, index: str, mappings: Mapping[str, Any]) -> IndexMeta:
@@ -205,8 +236,8 @@ class IndexMeta:
                 f"index {index!r} was not made by opensearch-splade: its mapping has no _meta.opensearch_splade; "
                 "make a new index and ingest or migrate into it"
             )
-        types = {
-            "sparse": SparseMeta,
+        types: dict[str, Callable[..., Any]] = {
+            "sparse": SparseMeta.from_json,
             "dense": DenseMeta,
             "query_weights": QueryWeightsMeta,
             "ledger": LedgerMeta,
@@ -239,3 +270,22 @@ class IndexMeta:
                     f"but the bundle given has fingerprint {given}: use {own.bundle!r}, "
                     "or encode the documents anew into another index"
                 )
+
+
+def _vectors(meta: IndexMeta) -> tuple[object, ...]:
+    """What must be the same behind one alias."""
+    sparse = meta.sparse
+    same = (sparse.field, replace(sparse, seismic=None)) if sparse else (None, None)
+    return (*same, meta.dense, meta.passages, meta.added)
+
+
+def _with_lowest_ceilings(sparse: SparseMeta | None, found: list[SeismicMeta | None]) -> SparseMeta | None:
+    seismic = [one for one in found if one]
+    if sparse is None or not seismic:
+        return sparse
+    lowest = SeismicMeta(
+        min(one.ceiling_ingest for one in seismic),
+        min(one.ceiling_search for one in seismic),
+        min(one.threshold for one in seismic),
+    )
+    return replace(sparse, seismic=lowest)

@@ -86,6 +86,16 @@ class QueryEncoder(Protocol):
 
 
 @runtime_checkable
+class KnowsTokenIds(Protocol):
+    """A query encoder whose features have numbers: what a ``sparse_vector`` field needs, since its keys are numbers."""
+
+    @property
+    def token_ids(self) -> Mapping[str, int]:
+        """Feature to token id, the same as in the documents of its fingerprint."""
+        ...
+
+
+@runtime_checkable
 class DenseQueryEncoder(Protocol):
     """Turns a question into one dense vector."""
 
@@ -181,6 +191,7 @@ class Hit:
         text: The document's text.
         metadata: Pass-through fields.
         why: What each feature gave, strongest first; empty unless the search was asked to explain.
+        passage: Which part of the text that is of, where a document has passages within it.
     """
 
     id: str
@@ -189,3 +200,4 @@ class Hit:
     text: str
     metadata: Mapping[str, Any] = field(default_factory=dict)
     why: Sequence[Contribution] = ()
+    passage: str = ""
