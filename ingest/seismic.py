@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 
-from opensearch_splade.errors import TargetError
+from opensearch_splade.errors import SourceError, TargetError
 from opensearch_splade.index_meta import IndexMeta, SeismicMeta, SparseField
 from opensearch_splade.ingest.dead_letters import DeadLetter
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -41,7 +41,7 @@ class FieldOptions:
         threshold: Documents of a segment from which on SEISMIC is used; None: ``THRESHOLD``.
         ceiling_ingest: Replaces the one found in the sample.
         ceiling_search: The same for questions.
-        sample: Documents to look at for the ceilings.
+        sample: Records to look at for the ceilings.
     """
 
     kind: SparseField | None = None
@@ -107,14 +107,21 @@ def check_seismic(sparse: SparseEncoder, dense: DenseEncoder | None, capabilitie
 def sampled(
     records: Iterator[Document | DeadLetter], count: int
 ) -> tuple[list[Document], Iterator[Document | DeadLetter]]:
-    """The first documents of a source, and the whole source all the same."""
+    """The documents among the first records of a source, and the whole source all the same.
+
+    Where it breaks off that early it does so again when it is read, so that what comes before is done first.
+    """
     seen: list[Document | DeadLetter] = []
-    documents: list[Document] = []
-    while len(documents) < count and (record := next(records, None)) is not None:
-        seen.append(record)
-        if isinstance(record, Document):
-            documents.append(record)
-    return documents, chain(seen, records)
+    try:
+        seen.extend(islice(records, count))
+    except SourceError as error:
+        records = _broken(error)
+    return [record for record in seen if isinstance(record, Document)], chain(seen, records)
+
+
+def _broken(error: SourceError) -> Iterator[Document | DeadLetter]:
+    yield from ()
+    raise error
 
 
 def choose(sparse: SparseEncoder, options: FieldOptions, sample: Sequence[Document]) -> SeismicMeta:

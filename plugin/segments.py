@@ -35,8 +35,8 @@ def segment_sizes(client: OpenSearch, index: str) -> list[int]:
 def refresh(client: OpenSearch, index: str, *, patience: float = PATIENCE) -> None:
     """Makes what was written visible.
 
-    Where SEISMIC is used a refresh makes the clusters of a large segment first, which takes longer than a client waits
-    (over 30 s for 1,500 documents and a busy node): it goes on in the cluster, and is asked for again.
+    Where SEISMIC is used a refresh may have to make the clusters of a large segment first, some milliseconds for each
+    document, and so outlast a client's time-out. It goes on in the cluster, and is asked for again.
 
     Raises:
         TargetError: There is no such index.

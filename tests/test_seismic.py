@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.cli.sparse_field import forecast_field, never_used
-from opensearch_splade.errors import CapabilityError, QueryError, TargetError
+from opensearch_splade.errors import CapabilityError, QueryError, SourceError, TargetError
 from opensearch_splade.evaluation.systems import systems
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, SeismicMeta, SparseMeta
 from opensearch_splade.ingest.dead_letters import DeadLetter
@@ -177,8 +178,23 @@ def test_a_sample_is_not_lost() -> None:
     source = [Document(str(i), "a fox") if i % 3 else DeadLetter(f"line {i}", "no text", {}) for i in range(10)]
     for count in (1, 4, 100):
         documents, records = sampled(iter(source), count)
-        assert documents == [one for one in source if isinstance(one, Document)][:count]
+        assert documents == [one for one in source[:count] if isinstance(one, Document)]
         assert list(records) == source
+
+
+def test_a_source_that_breaks_off_in_the_sample_is_read_as_far_as_it_goes() -> None:
+    """What came before is handed on, and then the error."""
+    before = [Document("1", "a fox"), Document("2", "a dog")]
+
+    def source() -> Iterator[Document | DeadLetter]:
+        yield from before
+        raise SourceError("corpus.jsonl: the disk is gone.")
+
+    documents, records = sampled(source(), 10)
+    assert documents == before
+    assert [next(records), next(records)] == before
+    with pytest.raises(SourceError, match="the disk is gone"):
+        next(records)
 
 
 def test_ceilings_come_from_the_sample_unless_given() -> None:
