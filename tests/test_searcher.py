@@ -170,7 +170,7 @@ def test_a_hybrid_ranks_by_id_first_and_opens_only_the_hits():
             {
                 **{key: value for key, value in body.items() if key != "_source"},
                 "stored_fields": "_none_",
-                "docvalue_fields": ["id", "encoded"],
+                "docvalue_fields": ["id", "encoded", "number"],
             },
         )
     ]
