@@ -125,7 +125,7 @@ def _write(file: int, content: bytes, offset: int) -> None:
 
 def _temporary() -> IO[bytes]:
     try:
-        return tempfile.TemporaryFile(prefix="osplade-ids-", buffering=0)  # type: ignore[return-value]
+        return tempfile.TemporaryFile(prefix="osplade-ids-", buffering=0)
     except OSError as error:
         raise SourceError(_remedy(error)) from error
 

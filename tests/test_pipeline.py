@@ -19,6 +19,7 @@ from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
 from opensearch_splade.ingest.document_encoder import Encoded
+from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.ledger import Entry, Ledger, Target
 from opensearch_splade.types import Document
 
@@ -54,7 +55,8 @@ class Plain:
 class Leaving:
     """Stands for a cluster that goes away: the first request is given up half-way, the second refused in part."""
 
-    retries = 0
+    def __init__(self) -> None:
+        self.gate = Gate()
 
     def write(self, actions: list[Action]) -> list[Failure]:
         """By the request's first document."""
@@ -66,9 +68,8 @@ class Leaving:
 class Willing:
     """Stands for a cluster that takes everything."""
 
-    retries = 0
-
     def __init__(self) -> None:
+        self.gate = Gate()
         self.taken: list[str] = []
 
     def write(self, actions: list[Action]) -> list[Failure]:
