@@ -112,13 +112,11 @@ class Pace:
                 self._try(rate, now)
             return
         number, before = self._before
-        more = self.number > number
-        if more and rate >= before * _WORTH_MORE:
+        if rate >= before * (_WORTH_MORE if self.number > number else _WORTH_LESS):
             self._try(rate, now)
-            return
-        if more or rate < before * _WORTH_LESS:
+        else:
             self._set(number, now)
-        self._settle(now)
+            self._settle(now)
 
     def _try(self, rate: float, now: float) -> None:
         if not 1 <= self.number + self._step <= self.limits.most:
