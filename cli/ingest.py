@@ -17,6 +17,7 @@ from opensearch_splade.index_meta import CountedWeights
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.request_compression import COMPRESSION_MODES, CompressionMode
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
 
@@ -62,6 +63,19 @@ SOME_DEAD = 3
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
+@click.option(
+    "--compress",
+    type=click.Choice(COMPRESSION_MODES),
+    default="auto",
+    show_default=True,
+    help="Send bulk requests gzipped; auto tries whether it saves time, and never does so to this machine.",
+)
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    callback=options.address,
+    help="Serve metrics for Prometheus while it runs, on 127.0.0.1 unless a host is named.",
+)
 @click.option("--dry-run", is_flag=True, help="Read everything, encode a sample, write nothing.")
 @options.device
 @options.cluster
@@ -83,6 +97,8 @@ def ingest(
     analyzer: str,
     shards: int,
     replicas: int | None,
+    compress: CompressionMode,
+    metrics: tuple[str, int] | None,
     dry_run: bool,
     device: Device,
     url: str | None,
@@ -128,6 +144,8 @@ def ingest(
         options=IndexOptions(analyzer, shards, replicas),
         ledger=ledger,
         again=again,
+        compress=compress,
+        metrics=metrics,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from opensearch_splade.cli.progress import progress
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import CountedWeights, IndexMeta
@@ -22,14 +22,17 @@ from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.metrics import Metrics, serving
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.pruning import Pruning
-from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.report import IngestReport, Progress
+from opensearch_splade.ingest.request_compression import CompressionMode, RequestCompression
 from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
+from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.plugin.query_weights import save_query_weights
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
@@ -54,6 +57,8 @@ class IngestJob:
         ledger: What is known to be in the index; ``None`` encodes everything.
         again: Forget the ledger first.
         letters: Dead letters to retry in place of a source.
+        compress: Whether bulk requests go compressed.
+        metrics: Address and port where Prometheus may scrape, if anywhere.
     """
 
     source: str
@@ -68,6 +73,8 @@ class IngestJob:
     ledger: Path | None = None
     again: bool = False
     letters: RetriedLetters | None = None
+    compress: CompressionMode = "auto"
+    metrics: tuple[str, int] | None = None
 
     @property
     def meta(self) -> IndexMeta:
@@ -87,14 +94,15 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     records = _records(cluster, job)
     encoder = job.encoder()
     encoder.load()
-    writer = BulkWriter(cluster.client, job.index)
+    compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
+    writer = BulkWriter(cluster.client, job.index, compression=compression)
     with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
             console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
         if ledger and job.again:
             ledger.forget_all()
-        with _progress(job, console) as on_progress:
+        with _told(job, writer, console) as on_progress:
             report = run(
                 records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
             )
@@ -170,25 +178,18 @@ def _records(cluster: Cluster, job: IngestJob) -> Iterator[Document | DeadLetter
 
 
 @contextmanager
-def _progress(job: IngestJob, console: Console) -> Iterator[Any]:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+def _told(job: IngestJob, writer: BulkWriter, console: Console) -> Iterator[Progress]:
+    """Who is told how the run goes: the terminal, and Prometheus if it is wanted."""
+    with ExitStack() as stack:
+        metrics = Metrics(writer.gate)
+        if job.metrics:
+            url = stack.enter_context(serving(metrics, *job.metrics))
+            console.print(f"metrics at {url}", highlight=False)
         total = len(job.letters) if job.letters else count_records(job.source)
-        task = progress.add_task("ingesting", total=total, rate="")
+        show = stack.enter_context(progress(total, console))
 
-        def show(report: IngestReport) -> None:
-            rate = f"{report.rate:.0f}/s"
-            rate += f" by the {report.slowest}'s pace" if report.indexed else ""
-            rate += f", {report.unchanged:,} unchanged" if report.unchanged else ""
-            rate += f", {report.dead} dead" if report.dead else ""
-            done = report.indexed + report.unchanged + report.superseded + report.dead
-            progress.update(task, completed=done, rate=rate)
+        def tell(report: IngestReport) -> None:
+            metrics.update(report)
+            show(report)
 
-        yield show
+        yield tell

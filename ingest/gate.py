@@ -66,6 +66,11 @@ class Gate:
         """Requests that may be on their way."""
         return self._pace.number
 
+    def histogram(self) -> tuple[list[tuple[float, int]], float]:
+        """Upper bounds and how many latencies are at most so long, and the sum of all, in seconds."""
+        with self._changed:
+            return self.latencies.doublings(), self.latencies.total
+
     @contextmanager
     def request(self, flight: Flight) -> Iterator[None]:
         """Waits until the request may go; to be left when its answer is there."""
