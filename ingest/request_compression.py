@@ -15,7 +15,7 @@ from typing import Literal, get_args
 CompressionMode = Literal["auto", "always", "never"]
 COMPRESSION_MODES: tuple[CompressionMode, ...] = get_args(CompressionMode)
 _LEVEL = 1
-"""Of gzip: 2 % larger than level 6 for JSON of features, and three times as fast."""
+"""Of gzip. Documents with features shrink to 1/2.7 at 135 MB/s; level 6 gives 1/3.1 at 37, level 9 1/3.2 at 18."""
 _TRIALS = 8
 """Requests sent either way before deciding."""
 _WORTH = 0.9
