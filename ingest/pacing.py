@@ -17,6 +17,8 @@ _WORTH_MORE = 1.05
 """One request more must bring so much."""
 _WORTH_LESS = 0.98
 """One request less must leave so much."""
+_ROUND = 3
+"""Requests of each place, and of one more, that are looked at together."""
 _SETTLED = 20.0
 """Seconds between a trial that did not pay and the next one, which goes the other way."""
 _RECOVERY = 2.0
@@ -53,7 +55,7 @@ class Pace:
     limits: PaceLimits = PaceLimits()
     size: int = 1_000_000
     number: int = 2
-    _rates: list[float] = field(default_factory=list)
+    _round: list[tuple[int, float]] = field(default_factory=list)
     _before: tuple[int, float] | None = None  # number and bytes a second that a trial is compared with
     _step: int = 1
     _next_trial: float = -math.inf
@@ -75,10 +77,11 @@ class Pace:
         self._resize(size, seconds)
         # Where the number is not what limits, it says nothing; nor does a request of the time before.
         if flying >= self.number and begun >= self._changed:
-            self._rates.append(flying * size / seconds)
-            if len(self._rates) >= 2 * self.number + 2:
-                rate, self._rates = sum(self._rates) / len(self._rates), []
-                self._judge(rate, now)
+            self._round.append((size, seconds))
+            if len(self._round) >= _ROUND * (self.number + 1):
+                sizes, times = map(sum, zip(*self._round, strict=True))
+                self._round = []
+                self._judge(self.number * sizes / times, now)
 
     def refused(self, *, begun: float, now: float, timed_out: bool = False) -> None:
         """The cluster was too busy for a request, or lost it."""
@@ -129,4 +132,4 @@ class Pace:
         self._before, self._step, self._next_trial = None, -self._step, now + _SETTLED
 
     def _set(self, number: int, now: float) -> None:
-        self.number, self._changed, self._rates = number, now, []
+        self.number, self._changed, self._round = number, now, []
