@@ -424,6 +424,14 @@ def test_the_report_tells_where_the_time_went(ingest: Ingest) -> None:
     assert len(ingest.stored()) == len(DOCUMENTS)
 
 
+def test_metrics_by_option(ingest: Ingest) -> None:
+    """The address is told before the run begins; on this machine alone unless a host is named."""
+    pytest.importorskip("prometheus_client", reason="needs the [metrics] extra")
+    result = CliRunner().invoke(main, [*ingest.command(DOCUMENTS), "--metrics", "0"])
+    assert result.exit_code == 0, result.output
+    assert "metrics at http://127.0.0.1:" in result.stderr
+
+
 def test_a_cluster_that_stays_away(node: RunningNode, client: OpenSearch, index_name: str) -> None:
     """In the end patience ends: the error says why, that nothing is lost, and what to do."""
     client.indices.create(index=index_name)
