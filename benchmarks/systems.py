@@ -129,7 +129,7 @@ def _by_length(texts: Sequence[str]) -> list[list[str]]:
     return [ordered[start : start + BATCH] for start in range(0, len(ordered), BATCH)]
 
 
-def _peak_memory() -> int:
+def peak_memory() -> int:
     """Bytes. Linux's own count begins at exec; ``getrusage`` would include the parent's memory at the fork."""
     status = Path("/proc/self/status")
     if status.exists():
@@ -148,7 +148,7 @@ def main() -> None:
         start = time.perf_counter()
         encode(texts)
         seconds = time.perf_counter() - start
-        sys.stdout.write(json.dumps({"seconds": seconds, "peak": _peak_memory()}) + "\n")
+        sys.stdout.write(json.dumps({"seconds": seconds, "peak": peak_memory()}) + "\n")
         sys.stdout.flush()
 
 

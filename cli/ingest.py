@@ -20,6 +20,7 @@ from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.passages import PassageRule
 from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.request_compression import COMPRESSION_MODES, CompressionMode
 from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.ingest.term_budget import parse_rule
@@ -103,6 +104,19 @@ SOME_DEAD = 3
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
 @field_options
 @merge_option
+@click.option(
+    "--compress",
+    type=click.Choice(COMPRESSION_MODES),
+    default="auto",
+    show_default=True,
+    help="Send bulk requests gzipped; auto tries whether it saves time, and never does so to this machine.",
+)
+@click.option(
+    "--metrics",
+    metavar="[HOST:]PORT",
+    callback=options.address,
+    help="Serve metrics for Prometheus while it runs, on 127.0.0.1 unless a host is named.",
+)
 @click.option("--dry-run", is_flag=True, help="Read everything, encode a sample, write nothing.")
 @options.device
 @options.cluster
@@ -131,6 +145,8 @@ def ingest(
     replicas: int | None,
     sparse_field: FieldOptions,
     force_merge: int | None,
+    compress: CompressionMode,
+    metrics: tuple[str, int] | None,
     dry_run: bool,
     device: Device,
     url: str | None,
@@ -183,6 +199,8 @@ def ingest(
         again=again,
         sparse_field=sparse_field,
         force_merge=force_merge,
+        compress=compress,
+        metrics=metrics,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)

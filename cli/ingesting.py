@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
@@ -13,8 +13,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from opensearch_splade.cli.progress import progress
 from opensearch_splade.cli.sparse_field import forecast_field, merge, settle_field, tell_field
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
@@ -25,11 +25,13 @@ from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.metrics import Metrics, serving
 from opensearch_splade.ingest.passages import PassageCutter, PassageRule
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.quality_gate import SAMPLE as GATE_SAMPLE
 from opensearch_splade.ingest.quality_gate import QualityGate
-from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.report import IngestReport, Progress
+from opensearch_splade.ingest.request_compression import CompressionMode, RequestCompression
 from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.serialiser import Serialiser
@@ -38,6 +40,7 @@ from opensearch_splade.ingest.target import IndexOptions, check_index, claim_ind
 from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
+from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.plugin.query_weights import save_query_weights
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.plugin.stored_passages import stored_passages
@@ -71,6 +74,8 @@ class IngestJob:
         sparse_field: What was asked for the sparse field of a new index.
         seismic: What it came to, where it is a ``sparse_vector`` field (``settle_field``).
         force_merge: Segments to merge each shard to in the end; ``None`` merges nothing.
+        compress: Whether bulk requests go compressed.
+        metrics: Address and port where Prometheus may scrape, if anywhere.
     """
 
     source: str
@@ -92,6 +97,8 @@ class IngestJob:
     sparse_field: FieldOptions = field(default_factory=FieldOptions)
     seismic: SeismicMeta | None = None
     force_merge: int | None = None
+    compress: CompressionMode = "auto"
+    metrics: tuple[str, int] | None = None
 
     @property
     def meta(self) -> IndexMeta:
@@ -124,7 +131,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     job, records = settled(cluster, job, records)
     encoder = job.encoder()
     encoder.load()
-    writer = BulkWriter(cluster.client, job.index)
+    compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
+    writer = BulkWriter(cluster.client, job.index, compression=compression)
     with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         made = prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
@@ -134,7 +142,7 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         leftovers = partial(stored_passages, cluster.client, job.index) if cuts else None
         if ledger and job.again:
             ledger.forget_all()
-        with _progress(job, console) as on_progress:
+        with _told(job, writer, console) as on_progress:
             report = run(
                 records,
                 encoder,
@@ -244,25 +252,18 @@ def _records(cluster: Cluster, job: IngestJob) -> Iterator[Document | DeadLetter
 
 
 @contextmanager
-def _progress(job: IngestJob, console: Console) -> Iterator[Any]:
-    columns = (
-        TextColumn("[bold]{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+def _told(job: IngestJob, writer: BulkWriter, console: Console) -> Iterator[Progress]:
+    """Who is told how the run goes: the terminal, and Prometheus if it is wanted."""
+    with ExitStack() as stack:
+        metrics = Metrics(writer.gate)
+        if job.metrics:
+            url = stack.enter_context(serving(metrics, *job.metrics))
+            console.print(f"metrics at {url}", highlight=False)
         total = len(job.letters) if job.letters else count_records(job.source)
-        task = progress.add_task("ingesting", total=total, rate="")
+        show = stack.enter_context(progress(total, console))
 
-        def show(report: IngestReport) -> None:
-            rate = f"{report.rate:.0f}/s"
-            rate += f" by the {report.slowest}'s pace" if report.indexed else ""
-            rate += f", {report.unchanged:,} unchanged" if report.unchanged else ""
-            rate += f", {report.dead} dead" if report.dead else ""
-            done = report.indexed + report.unchanged + report.superseded + report.dead
-            progress.update(task, completed=done, rate=rate)
+        def tell(report: IngestReport) -> None:
+            metrics.update(report)
+            show(report)
 
-        yield show
+        yield tell

@@ -42,6 +42,16 @@ index = click.option("--index", required=True, metavar="NAME", help="The index (
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
 
 
+def address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """Callback of an option ``[HOST:]PORT``."""
+    if text is None:
+        return None
+    host, _colon, port = text.rpartition(":")
+    if not port.isascii() or not port.isdigit() or int(port) > 65_535:
+        raise click.BadParameter(f"{text!r} is no PORT and no HOST:PORT; 9464 is an example.")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 def cluster(function: _Decorated) -> _Decorated:
     """``--url`` and ``--insecure``."""
     return url(insecure(function))

@@ -2,24 +2,30 @@
 
 ``_bulk`` answers 200 even when items failed; each item carries its own status. Items the cluster was too busy for (429,
 503) and requests that did not get through are sent again with jittered exponential back-off, after the client's own
-few immediate tries. A request whose answer was lost or garbled may have been applied: deterministic ids make sending it
-again harmless. Items the cluster refuses for good come back as failures.
+few immediate tries; the gate makes all other requests wait as well. A request whose answer was lost or garbled may have
+been applied: deterministic ids make sending it again harmless. Items the cluster refuses for good come back as
+failures.
 """
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import orjson
 import tenacity
 
 from opensearch_splade.errors import ClusterError, TargetError
+from opensearch_splade.ingest.gate import Flight, Gate
+from opensearch_splade.ingest.request_compression import RequestCompression, compress
 
 _TRY_AGAIN = {429, 502, 503, 504}
 _TOO_LARGE = 413
+_JSON_LINES = {"content-type": "application/x-ndjson"}
+_GZIP = {**_JSON_LINES, "content-encoding": "gzip"}
 
 
 class Action(NamedTuple):
@@ -89,18 +95,32 @@ class BulkWriter:
     """Writes actions into one index. One writer may be used by several threads.
 
     Args:
-        client: An opensearch-py client.
+        client: An opensearch-py client; one that compresses by itself fits no ``compression``.
         index: The index.
         policy: How long to try.
+        gate: What all requests pass.
+        compression: Which requests go compressed; by default none.
     """
 
-    def __init__(self, client: Any, index: str, policy: RetryPolicy | None = None) -> None:
+    def __init__(
+        self,
+        client: Any,
+        index: str,
+        policy: RetryPolicy | None = None,
+        gate: Gate | None = None,
+        compression: RequestCompression | None = None,
+    ) -> None:
         self._client = client
         self._index = index
         self._policy = policy or RetryPolicy()
-        self._lock = threading.Lock()
-        self.retries = 0
+        self.gate = gate or Gate()
+        """Knows what becomes of the requests."""
+        self._compression = compression or RequestCompression()
+
+    @property
+    def retries(self) -> int:
         """Items that had to be sent again so far."""
+        return self.gate.retries.total()
 
     def write(self, actions: Sequence[Action]) -> list[Failure]:
         """Returns when each action is acknowledged or refused for good.
@@ -116,6 +136,7 @@ class BulkWriter:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_NotYetError),
             wait=tenacity.wait_random_exponential(policy.first_wait, policy.longest_wait),
+            sleep=self.gate.pause,  # which makes the next request wait, be it ours or another's
             stop=tenacity.stop_after_delay(policy.patience),
             reraise=True,
         )
@@ -125,7 +146,6 @@ class BulkWriter:
                 with attempt:
                     pending, reason = self._send(pending, failures)
                     if pending:
-                        self._count_retries(len(pending))
                         raise _NotYetError(reason)
         except _NotYetError as error:
             raise GaveUpError(
@@ -146,28 +166,44 @@ class BulkWriter:
         if not actions:
             return [], ""
         body = b"".join(action.lines for action in actions)
+        flight = Flight(len(body), compressed=self._compression.wanted())
+        start = time.monotonic()
+        sent = compress(body) if flight.compressed else body
+        packing = time.monotonic() - start
         try:
-            answer = self._client.bulk(body=body, index=self._index)
-        except exceptions.ConnectionError as error:
-            return actions, f"connection failed ({type(error).__name__})"
+            with self.gate.request(flight):
+                answer = self._post(sent, _GZIP if flight.compressed else _JSON_LINES)
         except exceptions.TransportError as error:
             if error.status_code == _TOO_LARGE:
-                return self._halve(actions, failures)
-            if error.status_code in _TRY_AGAIN:
-                return actions, f"HTTP {error.status_code}"
-            raise ClusterError(f"The cluster refused a bulk request: {error.status_code} {error.error}.") from error
+                return self._halve(flight, actions, failures)
+            return self._again(flight, actions, _passing(error))
         except exceptions.SerializationError:
             answer = None  # no JSON, which is what a gateway says when it is not well
         items = answer.get("items") if isinstance(answer, dict) else None
         if not isinstance(items, list) or len(items) != len(actions):
-            return actions, "an answer that does not fit the request"
-        return self._sort_out(actions, items, failures)
+            return self._again(flight, actions, "an answer that does not fit the request")
+        again, why = self._sort_out(actions, items, failures)
+        if again:
+            return self._again(flight, again, why)
+        self.gate.acknowledged(flight)
+        self._compression.took(flight.size, packing + flight.seconds, compressed=flight.compressed)
+        return [], ""
 
-    def _halve(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
+    def _post(self, body: bytes, headers: dict[str, str]) -> Any:
+        # Not the client's `bulk`: that ends every body with a newline, gzip's too.
+        path = f"/{quote(self._index, safe='')}/_bulk"
+        return self._client.transport.perform_request("POST", path, body=body, headers=headers)
+
+    def _again(self, flight: Flight, actions: list[Action], why: str) -> tuple[list[Action], str]:
+        self.gate.refused(flight, why, len(actions), timed_out="Timeout" in why)
+        return actions, why
+
+    def _halve(self, flight: Flight, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
         if len(actions) == 1:
             reason = f"The cluster takes no request of {actions[0].size:,} bytes (HTTP 413)."
             failures.append(Failure(actions[0].id, reason))
             return [], ""
+        self.gate.too_large(flight)
         middle = len(actions) // 2
         left, why_left = self._send(actions[:middle], failures)
         right, why_right = self._send(actions[middle:], failures)
@@ -192,9 +228,16 @@ class BulkWriter:
                 failures.append(Failure(action.id, _reason(status, error)))
         return again, why
 
-    def _count_retries(self, count: int) -> None:
-        with self._lock:
-            self.retries += count
+
+def _passing(error: Any) -> str:
+    """Why a request did not get through, if that may pass; else the client's error as ours."""
+    from opensearchpy import exceptions
+
+    if isinstance(error, exceptions.ConnectionError):
+        return f"connection failed ({type(error).__name__})"
+    if error.status_code in _TRY_AGAIN:
+        return f"HTTP {error.status_code}"
+    raise ClusterError(f"The cluster refused a bulk request: {error.status_code} {error.error}.") from error
 
 
 def _reason(status: int, error: dict[str, Any]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -26,3 +28,18 @@ def content_hash(document: Document) -> str:
     except TypeError as error:
         raise DocumentError(f"It cannot be written as JSON: {error}.") from error
     return hashlib.blake2b(content, digest_size=HASH_BYTES).hexdigest()
+
+
+def size_of(document: Document) -> int:
+    """Roughly the characters of a document: what its memory goes by."""
+    return len(document.title) + len(document.text) + sum(map(_length, document.metadata.items()))
+
+
+def _length(value: Any) -> int:
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(map(_length, value.items()))
+    if isinstance(value, list | tuple):
+        return sum(map(_length, value))
+    return 8

@@ -10,6 +10,7 @@ from opensearch_splade.errors import DocumentError
 from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.json_values import is_unicode
+from opensearch_splade.ingest.seen_ids import SeenIds
 from opensearch_splade.types import Document
 
 MAX_ID_BYTES = 512  # OpenSearch refuses longer ones
@@ -106,16 +107,13 @@ def _identity(record: dict[str, Any], fields: FieldMap, title: str, text: str) -
 
 def without_duplicates(records: Iterator[Placed]) -> Iterator[Document | DeadLetter]:
     """A second document with an id would silently replace the first; it becomes a dead letter instead."""
-    seen: set[int] = set()  # 64-bit hashes, not the ids: millions of them must fit
-    for place, record in records:
-        if isinstance(record, Document):
-            key = int.from_bytes(hashlib.blake2b(record.id.encode(), digest_size=8).digest())
-            if key in seen:
+    with SeenIds() as seen:
+        for place, record in records:
+            if isinstance(record, Document) and not seen.add(record.id):
                 content = {"_id": record.id, "title": record.title, "text": record.text, "metadata": record.metadata}
                 yield DeadLetter(place, CAME_BEFORE, content, record.id)
-                continue
-            seen.add(key)
-        yield record
+            else:
+                yield record
 
 
 def _kind(value: Any) -> str:

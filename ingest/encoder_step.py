@@ -12,6 +12,10 @@ from opensearch_splade.ingest.channel import Channel
 ENCODER_PATIENCE = 0.2
 """Seconds without a new document after which an encoder goes on with what it has, though batches are not full."""
 
+HELD = 32_000_000
+"""Characters of documents that an encoder holds before it goes on with what it has: its window counts tokens, and a
+long text has no more of them than the model takes."""
+
 _In = TypeVar("_In")
 _Piece = TypeVar("_Piece")
 _Out = TypeVar("_Out")
@@ -24,6 +28,7 @@ def through(
     stream: Callable[[Iterator[_Piece | None]], Iterator[_Row]],
     join: Callable[[_In, list[_Row]], _Out],
     out: Channel[_Out],
+    size: Callable[[_In], int] = lambda _: 0,
 ) -> None:
     """Items through an encoder's stream, which reads a window ahead of what it gives.
 
@@ -33,15 +38,21 @@ def through(
         stream: The encoder: one row a piece, in order; ``None`` says that no more is to be had just now.
         join: An item and the rows of its pieces.
         out: Where they go.
+        size: Characters of an item.
     """
     waiting: deque[tuple[_In, int]] = deque()
+    held = 0
 
     def ahead() -> Iterator[_Piece | None]:
+        nonlocal held
         for batch in source.takes(ENCODER_PATIENCE):
+            held += sum(map(size, batch))
             for item, read in zip(batch, pieces(batch), strict=True):
                 waiting.append((item, len(read)))
                 yield from read
             if not batch:
+                yield None
+            while held > HELD:
                 yield None
 
     def rows() -> Generator[_Row, None, None]:
@@ -54,5 +65,6 @@ def through(
             item, count = waiting[0]
             if len(together) == count:
                 waiting.popleft()
+                held -= size(item)
                 out.put(join(item, together))
                 together = []

@@ -10,10 +10,10 @@ Reading happens in the calling thread, so that an interruption arrives there.
 
 from __future__ import annotations
 
-from collections import Counter
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,19 +22,22 @@ import numpy.typing as npt
 from opensearch_splade.errors import DocumentError, SourceError
 from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.channel import BrokenOffError, Channel
-from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.ingest.content import content_hash, size_of
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
 from opensearch_splade.ingest.document_encoder import DocumentEncoder, Piece, Tokenised
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Ledger
-from opensearch_splade.ingest.report import IngestReport, Progress, Teller
+from opensearch_splade.ingest.report import IngestReport, Progress, Sending, Teller
 from opensearch_splade.ingest.sender import Sender
 from opensearch_splade.ingest.serialiser import Encoded, passage_id
+from opensearch_splade.ingest.waits import Steps
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
 from opensearch_splade.types import Document, Features
 
 ROOM = 256
 """Documents that may wait between two steps."""
+ROOM_SIZE = 16_000_000
+"""And characters of them."""
 SENDER_PATIENCE = 0.5
 """Seconds without a new document after which a bulk request goes, though it is not full."""
 
@@ -110,26 +113,39 @@ class _Run:
         self._marker = " ".join(encoder.marker)
         self._report = IngestReport()
         self._tell = Teller(self._report, self._refresh, on_progress)
-        self._slow = Counter[str]()
-        self._read = Channel[Hashed](ROOM)
-        self._new = Channel[_New](ROOM)
-        self._encoded = Channel[Encoded](ROOM)
-        self._complete = Channel[Encoded](ROOM) if encoder.dense else self._encoded
+        dense = ["dense encoder"] if encoder.dense else []
+        names = ["source", "tokenizer", "encoder", *dense, "codec", "cluster"]
+        self._steps = Steps(names, time.monotonic())
+        self._channels: dict[str, Channel[Any]] = {
+            name: Channel(
+                ROOM,
+                size=_size,
+                sizes=ROOM_SIZE,
+                starved=self._steps[name].starved,
+                blocked=self._steps[before].blocked,
+            )
+            for before, name in pairwise(names[:-1])
+        }
+        self._read: Channel[Hashed] = self._channels["tokenizer"]
+        self._new: Channel[_New] = self._channels["encoder"]
+        self._complete: Channel[Encoded] = self._channels["codec"]
+        self._encoded: Channel[Encoded] = self._channels["dense encoder"] if dense else self._complete
 
     def __call__(self, records: Iterable[Document | DeadLetter]) -> IngestReport:
-        steps: list[tuple[Callable[[], None], Channel[Any] | None]] = [
-            (self._sift, self._new),
-            (self._encode, self._encoded),
-            (self._send, None),
+        steps: list[tuple[str, Callable[[], None], Channel[Any] | None]] = [
+            ("tokenizer", self._sift, self._new),
+            ("encoder", self._encode, self._encoded),
+            ("codec", self._send, None),
         ]
         if self._encoder.dense:
-            steps.insert(2, (self._encode_dense, self._complete))
+            steps.insert(2, ("dense encoder", self._encode_dense, self._complete))
         broken: SourceError | None = None
-        with ThreadPoolExecutor(len(steps), thread_name_prefix="ingest") as pool:
+        with self._tell, ThreadPoolExecutor(len(steps), thread_name_prefix="ingest") as pool:
             running = [pool.submit(self._guarded, *step) for step in steps]
             try:
                 broken = self._take_in(records)
                 self._read.end()
+                self._steps["source"].end()
                 for step in running:
                     step.result()
             except BaseException as error:
@@ -142,7 +158,7 @@ class _Run:
                 raise first from None
             finally:
                 self._tell()
-                self._report.slowest = self._slow.most_common(1)[0][0]
+                self._report.slowest = self._steps.slowest(time.monotonic())
         if broken:
             done = f"{self._report.indexed:,} documents are in the index"
             if self._report.unchanged:
@@ -152,9 +168,10 @@ class _Run:
             ) from broken
         return self._report
 
-    def _guarded(self, step: Callable[[], None], out: Channel[Any] | None) -> None:
+    def _guarded(self, name: str, step: Callable[[], None], out: Channel[Any] | None) -> None:
         try:
             step()
+            self._steps[name].end()
             if out is not None:
                 out.end()
         except BaseException:
@@ -162,14 +179,24 @@ class _Run:
             raise
 
     def _break_off(self) -> None:
-        for channel in (self._read, self._new, self._encoded, self._complete):
+        for channel in self._channels.values():
             channel.break_off()
 
     def _refresh(self) -> None:
-        self._report.dead, self._report.retries = self._dead_letters.count, self._writer.retries
-        slow = "encoder" if self._new.is_crowded or self._encoded.is_crowded else "source"
-        self._report.slowest = "cluster" if self._complete.is_crowded else slow
-        self._slow[self._report.slowest] += 1
+        now, gate = time.monotonic(), self._writer.gate
+        self._report.dead, self._report.retries = self._dead_letters.count, gate.retries.total()
+        self._report.slowest = self._steps.bottleneck(now)
+        self._report.steps = self._steps.told(now)
+        self._report.queues = {name: channel.depth for name, channel in self._channels.items()}
+        self._report.sending = Sending(
+            gate.size,
+            gate.number,
+            gate.flying,
+            gate.flying_bytes,
+            gate.compressed,
+            gate.latencies.quantiles(),
+            dict(gate.retries),
+        )
 
     def _take_in(self, records: Iterable[Document | DeadLetter]) -> SourceError | None:
         """The first step. A source that breaks off is told when all that came before is done."""
@@ -229,7 +256,7 @@ class _Run:
             passage_rows = self._encoder.passage_rows(one.tokenised.pieces, rows)
             return Encoded(*one.hashed, one.tokenised.passages, *one.added, passage_rows)
 
-        through(self._new, pieces, self._encoder.sparse_rows, join, self._encoded)
+        through(self._new, pieces, self._encoder.sparse_rows, join, self._encoded, _size)
 
     def _encode_dense(self) -> None:
         dense = self._encoder.dense
@@ -243,11 +270,12 @@ class _Run:
         def join(one: Encoded, vectors: list[npt.NDArray[np.float32]]) -> Encoded:
             return one._replace(vectors=vectors)
 
-        through(self._encoded, pieces, dense.stream_tokens, join, self._complete)
+        through(self._encoded, pieces, dense.stream_tokens, join, self._complete, _size)
 
     def _send(self) -> None:
         """The last step: bulk requests, and what comes of them."""
-        sender = Sender(self._writer, self._marker, self._dead_letters, self._ledger, self._report, self._tell)
+        blocked = self._steps["codec"].blocked
+        sender = Sender(self._writer, self._marker, self._dead_letters, self._ledger, self._report, self._tell, blocked)
         with sender:
             for batch in self._complete.takes(SENDER_PATIENCE):
                 if batch:
@@ -265,3 +293,7 @@ class _Run:
                 last = before.get(one.document.id, 0)
                 written += [Action(passage_id(one.document.id, number), None) for number in range(len(written), last)]
         return actions
+
+
+def _size(one: Hashed | _New | Encoded) -> int:
+    return size_of(one.hashed.document if isinstance(one, _New) else one.document)

@@ -5,7 +5,35 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+TICK = 0.5
+"""Seconds after which is told how things are, though nothing was settled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """How bulk requests go.
+
+    Attributes:
+        size: Bytes that the next one should have.
+        number: How many may be on their way.
+        flying: How many are.
+        flying_bytes: Their bytes before compression.
+        compressed: Acknowledged ones that went compressed.
+        seconds: Latency of acknowledged ones: ``p50``, ``p90``, ``p99`` and ``max``.
+        retries: Documents that had to be sent again, by reason.
+    """
+
+    size: int = 0
+    number: int = 0
+    flying: int = 0
+    flying_bytes: int = 0
+    compressed: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    retries: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -27,8 +55,12 @@ class IngestReport:
         bulks: Bulk requests' worth of documents that were settled.
         retries: Documents that had to be sent again.
         seconds: Wall time.
-        slowest: What holds the rest up just now: ``source``, ``encoder`` or ``cluster``; at the end, what did so most
-            often.
+        slowest: The step that holds the rest up just now; at the end, the one that worked most of the time: ``source``,
+            ``tokenizer``, ``encoder``, ``dense encoder``, ``codec`` or ``cluster``.
+        steps: Seconds of each step by what it did: ``busy``, ``starved`` (waiting for the step before it), ``blocked``
+            (waiting for the one after it).
+        queues: Documents that wait before each step.
+        sending: How bulk requests go.
     """
 
     read: int = 0
@@ -46,6 +78,9 @@ class IngestReport:
     retries: int = 0
     seconds: float = 0.0
     slowest: str = ""
+    steps: dict[str, dict[str, float]] = field(default_factory=dict)
+    queues: dict[str, int] = field(default_factory=dict)
+    sending: Sending = field(default_factory=Sending)
 
     @property
     def rate(self) -> float:
@@ -57,7 +92,7 @@ Progress = Callable[[IngestReport], None]
 
 
 class Teller:
-    """Tells the report on; called from several threads.
+    """Tells the report on; called from several threads. As a context it also does so from time to time.
 
     Args:
         report: Each of its counts is kept by one thread.
@@ -69,6 +104,22 @@ class Teller:
         self._report, self._refresh, self._on_progress = report, refresh, on_progress
         self._start = time.monotonic()
         self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, name="teller")
+
+    def __enter__(self) -> Self:
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._ticker.join()
+
+    def _tick(self) -> None:
+        while not self._over.wait(TICK):
+            self()
 
     def __call__(self) -> None:
         """Tells how things are now."""

@@ -6,9 +6,8 @@ soon as the cluster acknowledged them. So only what is on its way is ever in dou
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -20,14 +19,17 @@ from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.serialiser import Encoded
+from opensearch_splade.ingest.waits import Wait
 from opensearch_splade.types import Document
 
-WRITERS = 2
-"""Bulk requests in flight: one is on its way while the cluster works on the other."""
-BULK_DOCUMENTS = 500
+WRITERS = 8
+"""Bulk requests in flight at most; how many there are is the gate's to say."""
+BULK_DOCUMENTS = 1_000
 """At most so many documents in a request."""
 BULK_BYTES = 8_000_000
-"""And so many bytes of them, unless a single document is larger."""
+"""And so many bytes of them, unless a single document is larger; mostly fewer, as the gate says."""
+_FULL = 4
+"""Full requests that all those which are not settled may amount to: so many documents are in doubt after a crash."""
 
 
 class _Outcome(NamedTuple):
@@ -48,9 +50,9 @@ class _Bulk:
     owners: dict[str, Document] = field(default_factory=dict)
     size: int = 0
 
-    def has_room(self, actions: Sequence[Action]) -> bool:
-        size = sum(action.size for action in actions)
-        fits = len(self.actions) + len(actions) <= BULK_DOCUMENTS and self.size + size <= BULK_BYTES
+    def has_room(self, actions: Sequence[Action], size: int) -> bool:
+        more = sum(action.size for action in actions)
+        fits = len(self.actions) + len(actions) <= BULK_DOCUMENTS and self.size + more <= size
         return fits or not self.actions
 
     def add(self, one: Encoded, actions: Sequence[Action]) -> None:
@@ -71,6 +73,7 @@ class Sender:
         ledger: Where acknowledged documents are noted, if anywhere.
         report: ``indexed`` and ``bulks`` are counted here.
         tell: Called when a request was settled.
+        blocked: Counts the time that the cluster is waited for.
     """
 
     def __init__(
@@ -81,11 +84,12 @@ class Sender:
         ledger: Ledger | None,
         report: IngestReport,
         tell: Callable[[], None],
+        blocked: Wait,
     ) -> None:
         self._writer, self._marker, self._dead_letters, self._ledger = writer, marker, dead_letters, ledger
-        self._report, self._tell = report, tell
+        self._report, self._tell, self._blocked = report, tell, blocked
         self._pool = ThreadPoolExecutor(WRITERS, thread_name_prefix="bulk")
-        self._pending: deque[tuple[_Bulk, Future[_Outcome]]] = deque()
+        self._pending: dict[Future[_Outcome], _Bulk] = {}
         self._bulk = _Bulk()
 
     def add(self, encoded: Sequence[Encoded], actions: Iterable[Sequence[Action]]) -> None:
@@ -97,7 +101,7 @@ class Sender:
             LedgerError: What was acknowledged could not be noted.
         """
         for one, its_actions in zip(encoded, actions, strict=True):
-            if not self._bulk.has_room(its_actions):
+            if not self._bulk.has_room(its_actions, min(self._writer.gate.size, BULK_BYTES)):
                 self.flush()
             self._bulk.add(one, its_actions)
         self._settle_finished()
@@ -106,8 +110,18 @@ class Sender:
         """Sends what has come together. Raises as ``add``."""
         if self._bulk.actions:
             bulk, self._bulk = self._bulk, _Bulk()
-            self._pending.append((bulk, self._pool.submit(self._write, bulk)))
+            while not self._may_go(bulk):
+                self._wait()
+            self._pending[self._pool.submit(self._write, bulk)] = bulk
+            while len(self._pending) > self._writer.gate.number:  # so one more than may be in flight is ready
+                self._wait()
         self._settle_finished()
+
+    def _may_go(self, bulk: _Bulk) -> bool:
+        """Whether all that is not settled stays within bounds; a request may always go alone."""
+        documents = len(bulk.actions) + sum(len(one.actions) for one in self._pending.values())
+        size = bulk.size + sum(one.size for one in self._pending.values())
+        return not self._pending or (documents <= _FULL * BULK_DOCUMENTS and size <= _FULL * BULK_BYTES)
 
     def __enter__(self) -> Self:
         return self
@@ -119,11 +133,11 @@ class Sender:
             self._cancel()
         with ExitStack() as rest:
             rest.callback(self._pool.shutdown)
-            for bulk, outcome in reversed(self._pending):
-                rest.callback(self._settle, bulk, outcome)
+            for outcome in reversed(self._pending):
+                rest.callback(self._settle, outcome)
 
     def _cancel(self) -> None:
-        for _, outcome in self._pending:
+        for outcome in self._pending:
             outcome.cancel()  # what has not begun would only wait for the same cluster
 
     def _write(self, bulk: _Bulk) -> _Outcome:
@@ -143,14 +157,21 @@ class Sender:
             return _Outcome(refused, not_taken, error)
         return _Outcome(refused)
 
-    def _settle_finished(self) -> None:
-        while len(self._pending) > WRITERS or (self._pending and self._pending[0][1].done()):
-            self._settle(*self._pending.popleft())
+    def _wait(self) -> None:
+        with self._blocked:
+            wait(self._pending, return_when=FIRST_COMPLETED)
+        self._settle_finished()
 
-    def _settle(self, bulk: _Bulk, outcome: Future[_Outcome]) -> None:
-        if outcome.cancelled():
+    def _settle_finished(self) -> None:
+        for outcome in [one for one in self._pending if one.done()]:
+            self._settle(outcome)
+
+    def _settle(self, outcome: Future[_Outcome]) -> None:
+        bulk = self._pending.pop(outcome, None)
+        if bulk is None or outcome.cancelled():
             return
-        refused, not_taken, error = outcome.result()
+        with self._blocked:
+            refused, not_taken, error = outcome.result()
         dead = dict[str, str]()
         for failure in refused:
             document = bulk.owners[failure.id]

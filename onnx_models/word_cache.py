@@ -18,8 +18,8 @@ from typing import Any
 
 _LONGEST_KEPT = 48
 """Characters of a part that is kept; longer ones (addresses, encoded data) hardly come again."""
-_MOST_KEPT = 1_000_000
-"""Parts kept before all are forgotten: some hundred megabytes."""
+_GENERATION = 32_768
+"""Parts learnt before those that were not met meanwhile are forgotten: by Zipf's law hardly one that comes again."""
 
 
 def splits_at_spaces(tokenizer: Any) -> bool:
@@ -41,6 +41,8 @@ class WordCache:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._known: dict[str, Sequence[int]] = {"": ()}
+        self._older: dict[str, Sequence[int]] = {}
+        self._ids = list(range(tokenizer.get_vocab_size()))  # one object for each id, not one for each place it has
         self._lock = Lock()
 
     def encode(self, texts: Sequence[str], limit: int) -> list[list[int]]:
@@ -77,9 +79,14 @@ class WordCache:
 
     def _learn(self, parts: set[str]) -> set[str]:
         """Makes parts known; returns those that are to be forgotten again."""
-        if len(self._known) > _MOST_KEPT:
-            self._known = {"": ()}
-        new = list(parts - self._known.keys())
+        if len(self._known) > _GENERATION:
+            self._older, self._known = self._known, {"": ()}
+        missing = parts - self._known.keys()
+        self._known.update((part, self._older[part]) for part in missing & self._older.keys())
+        new = list(missing - self._older.keys())
         encodings = self._tokenizer.encode_batch_fast(new, add_special_tokens=False) if new else []
-        self._known.update((part, tuple(encoding.ids)) for part, encoding in zip(new, encodings, strict=True))
-        return {part for part in new if len(part) > _LONGEST_KEPT}
+        shared = self._ids.__getitem__
+        self._known.update(
+            (part, tuple(map(shared, encoding.ids))) for part, encoding in zip(new, encodings, strict=True)
+        )
+        return {part for part in missing if len(part) > _LONGEST_KEPT}

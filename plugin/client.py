@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -67,14 +68,16 @@ def connect(
         msg = "a user needs a password and the other way round: OPENSEARCH_USER and OPENSEARCH_PASSWORD"
         raise ClusterError(msg)
     options: Json = {"verify_certs": not insecure, "ssl_show_warn": False, "ca_certs": ca_certs} if is_tls else {}
+    # Answers may come compressed. Requests are compressed where it pays, by who sends large ones: `http_compress` would
+    # do it always, and at gzip's slowest level.
+    options["headers"] = {"accept-encoding": "gzip,deflate"}
     if user is not None:
         # Not http_auth: that encodes latin-1 and fails on any other password; the server reads UTF-8.
         token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-        options["headers"] = {"authorization": f"Basic {token}"}
+        options["headers"]["authorization"] = f"Basic {token}"
     port = parts.port or (443 if is_tls else 9200)
     return OpenSearch(
         hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/"), "use_ssl": is_tls}],
-        http_compress=True,
         timeout=timeout,
         pool_maxsize=connections,
         **options,
@@ -118,6 +121,15 @@ def address(client: OpenSearch) -> str:
     host = client.transport.hosts[0]
     scheme = "https" if host.get("use_ssl") else "http"
     return f"{scheme}://{host['host']}:{host['port']}"
+
+
+def is_loopback(client: OpenSearch) -> bool:
+    """Whether a client's cluster is on this machine, as far as its address tells."""
+    host = client.transport.hosts[0]["host"]
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return bool(host == "localhost")
 
 
 def server_info(client: OpenSearch) -> Json:

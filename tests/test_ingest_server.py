@@ -406,7 +406,30 @@ def test_a_whole_run_on_a_busy_cluster(ingest: Ingest) -> None:
     with listening(Faulty(node, "reset", "busy for every other item")) as ingest.url:
         report = ingest(DOCUMENTS)
     assert (report["indexed"], report["dead"], report["retries"]) == (len(DOCUMENTS), 0, 2)
+    assert report["sending"]["retries"] == {"HTTP 429 for some documents": 2}
     assert ingest.stored() == calm
+
+
+def test_the_report_tells_where_the_time_went(ingest: Ingest) -> None:
+    """Seconds of each step, latencies of bulk requests, the last size and number of them; and that they went packed."""
+    report = ingest(DOCUMENTS, "--compress", "always")
+    assert list(report["steps"]) == ["source", "tokenizer", "encoder", "codec", "cluster"]
+    for step in list(report["steps"].values())[:-1]:
+        assert sum(step.values()) <= report["seconds"] + 0.01
+    sending = report["sending"]
+    assert sending["seconds"].keys() == {"p50", "p90", "p99", "max"}
+    assert sending["size"] > 0
+    assert sending["number"] > 0
+    assert (sending["flying"], sending["compressed"]) == (0, report["bulks"])
+    assert len(ingest.stored()) == len(DOCUMENTS)
+
+
+def test_metrics_by_option(ingest: Ingest) -> None:
+    """The address is told before the run begins; on this machine alone unless a host is named."""
+    pytest.importorskip("prometheus_client", reason="needs the [metrics] extra")
+    result = CliRunner().invoke(main, [*ingest.command(DOCUMENTS), "--metrics", "0"])
+    assert result.exit_code == 0, result.output
+    assert "metrics at http://127.0.0.1:" in result.stderr
 
 
 def test_a_cluster_that_stays_away(node: RunningNode, client: OpenSearch, index_name: str) -> None:

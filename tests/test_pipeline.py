@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import numpy as np
 import pytest
 
 from opensearch_splade.errors import ClusterError, DeviceError, LedgerError, SourceError, TargetError
-from opensearch_splade.ingest import pipeline, sender
+from opensearch_splade.ingest import encoder_step, pipeline, report, sender, waits
 from opensearch_splade.ingest.bulk import Action, Failure, GaveUpError
 from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
 from opensearch_splade.ingest.document_encoder import Tokenised
+from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.ledger import Entry, Ledger, Target
 from opensearch_splade.ingest.passages import Passage
 from opensearch_splade.ingest.serialiser import Encoded
+from opensearch_splade.onnx_models.plan import Plan
+from opensearch_splade.onnx_models.stream import in_order
 from opensearch_splade.types import Document, Features
 
 
@@ -65,7 +69,8 @@ class Plain:
 class Leaving:
     """Stands for a cluster that goes away: the first request is given up half-way, the second refused in part."""
 
-    retries = 0
+    def __init__(self) -> None:
+        self.gate = Gate()
 
     def write(self, actions: list[Action]) -> list[Failure]:
         """By the request's first document."""
@@ -77,9 +82,8 @@ class Leaving:
 class Willing:
     """Stands for a cluster that takes everything."""
 
-    retries = 0
-
     def __init__(self) -> None:
+        self.gate = Gate()
         self.taken: list[str] = []
 
     def write(self, actions: list[Action]) -> list[Failure]:
@@ -270,28 +274,130 @@ def test_bulk_requests_are_limited_by_bytes(dead: DeadLetterFile, monkeypatch: p
     assert report.bulks == 5
 
 
-@pytest.mark.parametrize("slow", ["source", "encoder", "cluster"])
-def test_the_slowest_step_is_told(slow: str, dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By which channels are crowded."""
+class Ahead(Plain):
+    """An encoder as the real one is: it reads a window ahead and works on batches in threads of its own."""
+
+    plan = Plan(batches=2, threads=1, token_budget=4)
+    token_budget = 4
+
+    def sparse_rows(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[Any]:
+        """By way of the real stream."""
+        return ([row] for row in in_order(token_ids, self.run, self))
+
+    def run(self, batch: list[Sequence[int]]) -> list[Any]:
+        """One batch."""
+        return [(np.array([1]), np.array([1.0]))] * len(batch)
+
+
+class Slow:
+    """Makes one step slow: so many seconds a document."""
+
+    def __init__(self, step: str, seconds: float = 0.002) -> None:
+        self.step, self.seconds = step, seconds
+
+    def work(self, step: str, documents: int) -> None:
+        """Takes its time if it is the slow step."""
+        if step == self.step:
+            time.sleep(self.seconds * documents)
+
+    def source(self, count: int) -> Iterator[Document]:
+        """Documents."""
+        for document in documents(count):
+            self.work("source", 1)
+            yield document
+
+    def encoder(self) -> Plain:
+        """An encoder and what belongs to it."""
+
+        class Encoder(Ahead):
+            def tokenise(encoder, documents: Sequence[Document]) -> list[Tokenised]:  # noqa: N805 - two of them
+                self.work("tokenizer", len(documents))
+                return super().tokenise(documents)
+
+            def run(encoder, batch: list[Sequence[int]]) -> list[Any]:  # noqa: N805
+                self.work("encoder", 2 * len(batch))  # of which two run at once
+                return super().run(batch)
+
+            def actions(encoder, encoded: Sequence[Encoded], report: Any) -> list[list[Action]]:  # noqa: N805
+                self.work("codec", len(encoded))
+                return super().actions(encoded, report)
+
+        return Encoder()
+
+    def cluster(self) -> Willing:
+        """A writer."""
+
+        class Cluster(Willing):
+            def write(cluster, actions: list[Action]) -> list[Failure]:  # noqa: N805
+                self.work("cluster", 8 * len(actions))  # of which up to eight are on their way
+                return super().write(actions)
+
+        return Cluster()
+
+
+STEPS = ["source", "tokenizer", "encoder", "codec", "cluster"]
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_the_slowest_step_is_told(name: str, dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is the one that waits least for its neighbours, be the channels full or empty."""
     monkeypatch.setattr(sender, "BULK_DOCUMENTS", 10)
     monkeypatch.setattr(pipeline, "ROOM", 8)
+    slow = Slow(name)
+    report = pipeline.run(slow.source(300), slow.encoder(), slow.cluster(), dead)  # type: ignore[arg-type]
+    assert report.slowest == name
+    assert list(report.steps) == STEPS
+    assert max(report.steps, key=lambda step: report.steps[step]["busy"]) == name
+    assert report.indexed == 300
 
-    def slowly(items: Iterable[Any], step: str) -> Iterator[Any]:
-        for item in items:
-            if step == slow:
-                time.sleep(0.002)
-            yield item
 
-    class Slow(Plain):
-        def sparse_rows(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[Any]:
-            return slowly(super().sparse_rows(token_ids), "encoder")
+def test_what_is_slow_just_now_is_told_just_now(dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The source first, then the encoder: what came first is forgotten after some seconds, here fractions of one."""
+    monkeypatch.setattr(sender, "BULK_DOCUMENTS", 10)
+    monkeypatch.setattr(pipeline, "ROOM", 8)
+    monkeypatch.setattr(waits, "_SPAN", 0.2)
+    monkeypatch.setattr(report, "TICK", 0.02)
+    slow = Slow("source", 0.004)
 
-    class Late(Willing):
+    def changing() -> Iterator[Document]:
+        for number, document in enumerate(slow.source(500)):
+            if number == 250:
+                slow.step = "encoder"
+            yield document
+
+    told: list[str] = []
+    pipeline.run(
+        changing(),
+        slow.encoder(),  # type: ignore[arg-type]
+        slow.cluster(),  # type: ignore[arg-type]
+        dead,
+        lambda one: told.append(one.slowest),
+    )
+    middle = [name for name in told if name in {"source", "encoder"}]
+    changes = [after for before, after in pairwise(middle) if before != after]
+    assert middle[0] == "source"
+    assert changes[:1] == ["encoder"]
+
+
+def test_it_is_told_while_nothing_is_settled(dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that takes minutes for its first request: queues, and what is waited for, are told meanwhile."""
+    monkeypatch.setattr(sender, "BULK_DOCUMENTS", 10)
+    monkeypatch.setattr(pipeline, "ROOM", 8)
+    monkeypatch.setattr(report, "TICK", 0.01)
+    seen = threading.Event()
+
+    class Stuck(Willing):
         def write(self, actions: list[Action]) -> list[Failure]:
-            return super().write(list(slowly(actions, "cluster")))
+            assert seen.wait(10)
+            return super().write(actions)
 
-    report = pipeline.run(slowly(documents(300), "source"), Slow(), Late(), dead)  # type: ignore[arg-type]
-    assert report.slowest == slow
+    def watch(told: report.IngestReport) -> None:
+        if not told.indexed and told.slowest == "cluster" and told.queues["codec"] == 8:
+            seen.set()
+
+    done = pipeline.run(documents(300), Ahead(), Stuck(), dead, watch)  # type: ignore[arg-type]
+    assert seen.is_set()
+    assert (done.indexed, done.queues["codec"]) == (300, 0)
 
 
 def test_a_trickling_source_is_not_held_up(dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,6 +429,39 @@ def test_a_channel_is_bounded_and_keeps_order() -> None:
     worker.join()
     assert [item for batch in batches for item in batch] == list(range(10))
     assert max(map(len, batches)) <= 3
+
+
+def test_a_channel_is_bounded_by_size_too() -> None:
+    """What is larger than the whole room passes alone."""
+    channel = Channel[int](100, size=lambda item: item, sizes=10)
+    worker = threading.Thread(target=lambda: [*map(channel.put, [4, 5, 2, 30, 1, 9, 1]), channel.end()])
+    worker.start()
+    batches = list(channel.takes(1))
+    worker.join()
+    assert [item for batch in batches for item in batch] == [4, 5, 2, 30, 1, 9, 1]
+    assert all(sum(batch) <= 10 or batch == [30] for batch in batches)
+
+
+def test_an_encoder_holds_few_long_documents(dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its window counts tokens, of which a long text has no more than the model takes: it goes on before it is full."""
+    monkeypatch.setattr(encoder_step, "HELD", 100)
+    monkeypatch.setattr(pipeline, "ROOM_SIZE", 100)
+    held: list[int] = []
+
+    class Counting(Ahead):
+        token_budget = 1000
+
+        def sparse_rows(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[Any]:
+            def counted() -> Iterator[Sequence[int] | None]:
+                for tokens in token_ids:
+                    held.append(0 if tokens is None else held[-1] + 1 if held else 1)
+                    yield tokens
+
+            return super().sparse_rows(counted())
+
+    many = [Document(str(number), "x" * 30) for number in range(100)]
+    assert pipeline.run(many, Counting(), Willing(), dead).indexed == 100  # type: ignore[arg-type]
+    assert max(held) <= 8
 
 
 def test_a_channel_tells_when_nothing_comes() -> None:

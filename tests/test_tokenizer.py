@@ -59,13 +59,18 @@ def test_parts_without_tokens_do_not_end_a_text(plain: Any) -> None:
 
 
 def test_forgetting_changes_nothing(plain: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full cache starts anew, long parts are not kept, and the ids stay the same."""
-    monkeypatch.setattr(word_cache_module, "_MOST_KEPT", 3)
+    """Parts that were not met of late go, long ones are not kept, memory is bounded, and the ids stay the same."""
+    monkeypatch.setattr(word_cache_module, "_GENERATION", 3)
     cache = WordCache(plain)
     texts = ["one two three four", "five six " + "seven" * 30, "one six"]
     expected = [plain.encode(text, add_special_tokens=False).ids for text in texts]
     assert [cache.encode([text], LENGTH)[0] for text in texts] == expected
     assert cache.encode(texts, LENGTH) == expected
+    many = [f"{number} one {number + 1}" for number in range(200)]
+    assert [cache.encode([text], LENGTH)[0] for text in many] == [
+        plain.encode(text, add_special_tokens=False).ids for text in many
+    ]
+    assert len(cache._known) + len(cache._older) < 20
 
 
 def test_only_tokenizers_that_split_at_spaces_are_cached(plain: Any) -> None:
