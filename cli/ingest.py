@@ -13,12 +13,15 @@ from rich.console import Console
 from opensearch_splade.cli import options
 from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, default_ledger, forecast, retry, run_job
 from opensearch_splade.cli.wiring import open_cluster
-from opensearch_splade.index_meta import CountedWeights
+from opensearch_splade.index_meta import CountedWeights, PassageStore
+from opensearch_splade.ingest.added_features import AddedFeatures, FeatureSource
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.passages import PassageRule
+from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import COMPRESSION_MODES, CompressionMode
 from opensearch_splade.ingest.target import IndexOptions
+from opensearch_splade.ingest.term_budget import parse_rule
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
 
 SOME_DEAD = 3
@@ -30,7 +33,41 @@ SOME_DEAD = 3
 @click.option("--bundle", required=True, type=options.BUNDLE, help="Sparse bundle: a folder or a shipped one.")
 @click.option("--dense-bundle", type=options.BUNDLE, help="Dense bundle for a kNN field beside it.")
 @options.fields
-@click.option("--prune", metavar="KIND:VALUE", help="max_ratio:0.1, abs_value:0.05, top_k:200 or alpha_mass:0.95.")
+@click.option(
+    "--prune",
+    metavar="KIND:VALUE",
+    help="max_ratio:0.1, abs_value:0.05, top_k:200 or alpha_mass:0.95; or table:FILE of osplade prune-table.",
+)
+@click.option(
+    "--passages",
+    metavar="KIND:TOKENS",
+    help="Cut long documents on sentence borders: windows:128 encodes each passage alone, late:128 reads the document "
+    "at once and pools each passage; late:128:32+title overlaps by up to 32 tokens and repeats the title.",
+)
+@click.option(
+    "--store-passages",
+    type=click.Choice(get_args(PassageStore)),
+    default="max",
+    show_default=True,
+    help="max: one vector a document, of its passages' maxima; nested: inside the document; documents: each passage a "
+    "document of the index with the id of its whole.",
+)
+@click.option(
+    "--gate",
+    metavar="SCORER@LEAST",
+    help="Passages that score less get no vector (BM25 still finds them): density@0.2, density@p25 for the lowest "
+    "quarter, or module:function@LEAST of your own.",
+)
+@click.option(
+    "--feature-field",
+    "feature_fields",
+    metavar="FIELD[*WEIGHT]",
+    multiple=True,
+    help="Metadata whose values become features FIELD=VALUE of the sparse field; or module:function. Repeatable.",
+)
+@click.option(
+    "--static-field", "static_fields", metavar="FIELD", multiple=True, help="A number > 0 kept as a rank_feature."
+)
 @click.option(
     "--query-weights",
     type=click.Choice(get_args(CountedWeights)),
@@ -88,6 +125,11 @@ def ingest(
     dense_bundle: str | None,
     fields: FieldMap,
     prune: str | None,
+    passages: str | None,
+    store_passages: PassageStore,
+    gate: str | None,
+    feature_fields: tuple[str, ...],
+    static_fields: tuple[str, ...],
     query_weights: CountedWeights | None,
     dead_letters: Path,
     ledger: Path | None,
@@ -138,7 +180,11 @@ def ingest(
         index=index,
         sparse=SparseEncoder.load(bundle, device),
         dense=DenseEncoder.load(dense_bundle, device) if dense_bundle else None,
-        pruning=Pruning.parse(prune) if prune else None,
+        pruning=parse_rule(prune) if prune else None,
+        passages=PassageRule.parse(passages) if passages else None,
+        store=store_passages,
+        gate=QualityGate.parse(gate) if gate else None,
+        added=AddedFeatures([FeatureSource.parse(text) for text in feature_fields], static_fields),
         query_weights=query_weights,
         dead_letters=dead_letters,
         options=IndexOptions(analyzer, shards, replicas),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -16,24 +17,30 @@ from rich.markup import escape
 from opensearch_splade.cli.progress import progress
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
-from opensearch_splade.index_meta import CountedWeights, IndexMeta
+from opensearch_splade.index_meta import CountedWeights, IndexMeta, PassagesMeta, PassageStore
+from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.ledger import Ledger
 from opensearch_splade.ingest.metrics import Metrics, serving
+from opensearch_splade.ingest.passages import PassageCutter, PassageRule
 from opensearch_splade.ingest.pipeline import run
-from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.quality_gate import SAMPLE as GATE_SAMPLE
+from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport, Progress
 from opensearch_splade.ingest.request_compression import CompressionMode, RequestCompression
 from opensearch_splade.ingest.retried_letters import RetriedLetters
+from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
+from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.plugin.query_weights import save_query_weights
+from opensearch_splade.plugin.stored_passages import stored_passages
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
 
@@ -51,6 +58,10 @@ class IngestJob:
         sparse: Encodes features.
         dense: Encodes vectors for a kNN field, if one is wanted.
         pruning: Of features.
+        passages: How documents are cut, if they are.
+        store: How their passages lie in the index.
+        gate: Which passages get a vector.
+        added: Features beside the vocabulary.
         query_weights: Counted over the source, if wanted.
         dead_letters: For what cannot be written.
         options: Of a new index.
@@ -65,7 +76,11 @@ class IngestJob:
     index: str
     sparse: SparseEncoder
     dense: DenseEncoder | None = None
-    pruning: Pruning | None = None
+    pruning: PruningRule | None = None
+    passages: PassageRule | None = None
+    store: PassageStore = "max"
+    gate: QualityGate | None = None
+    added: AddedFeatures = field(default_factory=AddedFeatures)
     query_weights: CountedWeights | None = None
     dead_letters: Path = DEAD_LETTERS
     options: IndexOptions = field(default_factory=IndexOptions)
@@ -79,32 +94,51 @@ class IngestJob:
     @property
     def meta(self) -> IndexMeta:
         """What the index says of itself."""
-        return meta_for(self.sparse, self.dense, self.pruning)
+        passages = None
+        if self.passages or self.gate:
+            passages = PassagesMeta(
+                rule=str(self.passages or ""), store=self.store if self.passages else "", gate=str(self.gate or "")
+            )
+        return meta_for(self.sparse, self.dense, self.pruning, passages, self.added.meta)
 
     def encoder(self) -> DocumentEncoder:
         """A fresh document encoder."""
         meta = self.meta
         marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
         frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.query_weights else None
-        return DocumentEncoder(self.sparse, self.dense, self.pruning, marker, frequencies)
+        serialiser = Serialiser(self.sparse, marker, self.pruning, self.store if self.passages else "")
+        cutter = None
+        if self.passages:
+            cutter = PassageCutter(self.passages, self.sparse.tokenizer, self.sparse.bundle.manifest.max_length)
+        return DocumentEncoder(self.sparse, serialiser, self.dense, cutter, self.gate, self.added, frequencies)
 
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
-    records = _records(cluster, job)
+    job, records = settled(cluster, job, _records(cluster, job))
     encoder = job.encoder()
     encoder.load()
     compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
     writer = BulkWriter(cluster.client, job.index, compression=compression)
     with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
-        prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
+        made = prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
             console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
+        # A new index has none; of an older one the claim above made visible what earlier runs wrote.
+        cuts = job.passages and job.store == "documents" and not made
+        leftovers = partial(stored_passages, cluster.client, job.index) if cuts else None
         if ledger and job.again:
             ledger.forget_all()
         with _told(job, writer, console) as on_progress:
             report = run(
-                records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
+                records,
+                encoder,
+                writer,
+                dead_letters,
+                on_progress,
+                ledger=ledger,
+                newest_known=job.letters is not None,
+                leftovers=leftovers,
             )
     with asking(job.index):
         cluster.client.indices.refresh(index=job.index)
@@ -121,6 +155,29 @@ def retry(cluster: Cluster, job: IngestJob, path: Path, console: Console) -> Ing
         report = run_job(cluster, replace(job, letters=letters, dead_letters=letters.draft), console)
         letters.keep_the_rest()
     return report
+
+
+def settled(
+    cluster: Cluster, job: IngestJob, records: Iterator[Document | DeadLetter]
+) -> tuple[IngestJob, Iterator[Document | DeadLetter]]:
+    """The job with the threshold of its gate, from the index if that has one, else from the first documents."""
+    gate = job.gate
+    if gate is None or gate.threshold is not None:
+        return job, records
+    with asking(job.index):
+        exists = cluster.client.indices.exists(index=job.index)
+    noted = IndexMeta.read(cluster.client, job.index).passages if exists else None
+    if noted and noted.gate.startswith(f"{gate.name}@"):
+        return replace(job, gate=replace(gate, threshold=QualityGate.parse(noted.gate).threshold)), records
+    sample = list(islice(records, GATE_SAMPLE))
+    documents = [record for record in sample if isinstance(record, Document)]
+    tokenised = replace(job, gate=None).encoder().tokenise(documents)
+    texts = [
+        document.text[passage.start : passage.end] if job.passages else document.passage
+        for document, one in zip(documents, tokenised, strict=True)
+        for passage in one.passages
+    ]
+    return replace(job, gate=gate.settled(texts)), chain(sample, records)
 
 
 def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | None]:
@@ -140,10 +197,11 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
         exists = bool(cluster.client.indices.exists(index=job.index))
     if exists:
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
+    job, records = settled(cluster, job, _records(cluster, job))
     documents, dead = 0, list[DeadLetter]()
     sample: list[Document] = []
     with console.status(f"reading {escape(shown(job.source))} ..."):
-        for record in _records(cluster, job):
+        for record in records:
             if isinstance(record, DeadLetter):
                 dead.append(record)
                 continue
@@ -162,7 +220,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
         "sample": {
             "documents": len(sample),
             "features_each": round(report.features / max(1, len(sample)), 1),
-            "bytes_each": round(sum(len(action.source) for action in actions) / max(1, len(sample))),
+            "bytes_each": round(sum(action.size for action in actions) / max(1, len(sample))),
             "truncated": report.truncated,
         },
     }

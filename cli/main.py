@@ -18,10 +18,11 @@ _COMMANDS = (
     "ingest",
     "node",
     "prune-curve",
+    "prune-table",
     "search",
     "tune",
 )
-_MODULES = {"eval": "evaluate", "prune-curve": "prune_curve"}  # files that cannot be called like their commands
+_MODULES = {"eval": "evaluate"}  # a file that cannot be called like its command
 
 
 class _Commands(click.Group):
@@ -33,7 +34,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in _COMMANDS:
             return None
-        module = _MODULES.get(cmd_name, cmd_name)
+        module = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
         command: click.Command = getattr(import_module(f"opensearch_splade.cli.{module}"), module)
         return command
 

@@ -16,8 +16,8 @@ from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation import prune_curve as curve
 from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.evaluation.prune_curve import CurvePoint, recommend
-from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.ingest.term_budget import Budget, PruningRule, parse_rule
 from opensearch_splade.onnx_models import Device, SparseEncoder
 from opensearch_splade.types import Document
 
@@ -51,14 +51,15 @@ def prune_curve(
     """Measure what pruning saves and costs over the judged questions of COLLECTION, and recommend one.
 
     COLLECTION is what `osplade eval` takes. Its documents are encoded once and compared by exact dot product, so no
-    node is needed. The size is what a document's features take in the index, estimated.
+    node is needed. The size is what a document's features take in the index, estimated. Rules are those of --prune of
+    osplade ingest, and budgets of the corpus, which osplade prune-table makes a table of.
 
     \b
     Example:
       osplade prune-curve ./scifact --bundle splade-tiny
       osplade prune-curve python-docs --bundle splade-tiny-idf --tolerance 0.005 --json
     """
-    rules = [Pruning.parse(text) for text in prunes]
+    rules = [Budget.parse(text) if text.startswith("budget") else parse_rule(text) for text in prunes]
     loaded = load_collection(collection, split)
     points = _measured(loaded, SparseEncoder.load(bundle, device), rules)
     best = recommend(points, tolerance)
@@ -81,10 +82,13 @@ def prune_curve(
         click.echo(f"recommended: no pruning; every rule that saves loses more than {tolerance:g}")
         return
     saved = 1 - best.bytes / points[0].bytes
-    click.echo(f"recommended: --prune {best.pruning} ({saved:.0%} smaller, {best.ndcg - points[0].ndcg:+.4f} nDCG@10)")
+    how = f"--prune {best.pruning}"
+    if isinstance(best.pruning, Budget):
+        how = f"--prune table:FILE, made by osplade prune-table --budget {best.pruning}"
+    click.echo(f"recommended: {how} ({saved:.0%} smaller, {best.ndcg - points[0].ndcg:+.4f} nDCG@10)")
 
 
-def _measured(collection: Collection, encoder: SparseEncoder, rules: list[Pruning]) -> list[CurvePoint]:
+def _measured(collection: Collection, encoder: SparseEncoder, rules: list[PruningRule | Budget]) -> list[CurvePoint]:
     console = Console(stderr=True)
     with console.status("encoding ..."):
         documents = [record for record in read_source(collection.source) if isinstance(record, Document)]

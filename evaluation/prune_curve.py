@@ -14,11 +14,14 @@ from opensearch_splade.evaluation.exact import ExactIndex
 from opensearch_splade.evaluation.measures import measure
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.term_budget import Budget, PruningRule
 from opensearch_splade.types import SparseVectors
 
 DEPTH = 100  # ids per question: what recall@100 needs
 RATIOS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)
 COUNTS = (32, 64, 96, 128, 192, 256)
+SHARES = (0.0, 0.1, 0.05)
+"""Of the documents that a feature may stand in, for budgets of the corpus."""
 MASSES = (0.7, 0.8, 0.9, 0.95, 0.98)
 QUANTILES = (0.1, 0.25, 0.4, 0.6)
 """Of all weights, for ``abs_value``: what a weight is worth differs from model to model."""
@@ -39,7 +42,7 @@ class CurvePoint:
         measures: Mean of each measure over the judged questions.
     """
 
-    pruning: Pruning | None
+    pruning: PruningRule | Budget | None
     features: float
     bytes: float
     measures: dict[str, float]
@@ -50,7 +53,7 @@ class CurvePoint:
         return self.measures["nDCG@10"]
 
 
-def default_rules(documents: SparseVectors) -> list[Pruning]:
+def default_rules(documents: SparseVectors) -> list[PruningRule | Budget]:
     """The grid: every kind of pruning, from careful to rough."""
     cuts = np.quantile(documents.weights, QUANTILES) if len(documents.weights) else ()
     thresholds = dict.fromkeys(float(f"{cut:.2g}") for cut in cuts)
@@ -59,6 +62,7 @@ def default_rules(documents: SparseVectors) -> list[Pruning]:
         *(Pruning("top_k", count) for count in reversed(COUNTS)),
         *(Pruning("alpha_mass", mass) for mass in reversed(MASSES)),
         *(Pruning("abs_value", threshold) for threshold in thresholds if threshold > 0),
+        *(Budget(count, share) for share in SHARES for count in reversed(COUNTS)),
     ]
 
 
@@ -68,7 +72,7 @@ def prune_curve(
     documents: SparseVectors,
     questions: SparseVectors,
     names: Sequence[str],
-    rules: Sequence[Pruning],
+    rules: Sequence[PruningRule | Budget],
     on_point: Callable[[], None] = lambda: None,
 ) -> list[CurvePoint]:
     """Every rule by exact dot product, with weights rounded as they are stored; first without any.

@@ -19,11 +19,12 @@ from opensearch_splade.ingest.dead_letters import DeadLetter
 from opensearch_splade.plugin.scan import Stored
 from opensearch_splade.types import Document
 
-Difference = Literal["lost", "extra", "duplicate", "stale_hash", "stale_marker"]
+Difference = Literal["lost", "extra", "duplicate", "incomplete", "stale_hash", "stale_marker"]
 DIFFERENCES: dict[Difference, str] = {
     "lost": "in the source, not in the index",
     "extra": "in the index, not in the source",
     "duplicate": "more than once in the index",
+    "incomplete": "with fewer passages in the index than it has",
     "stale_hash": "another content in the index than in the source",
     "stale_marker": "encoded by other bundles than the index says",
 }
@@ -96,14 +97,18 @@ def _keep(
     for pragma in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE", "cache_size=-65536"):
         database.execute(f"PRAGMA {pragma}")
     database.execute(
-        "CREATE TABLE stored (id TEXT PRIMARY KEY, hash TEXT, fits INTEGER, copies INTEGER DEFAULT 1) WITHOUT ROWID"
+        "CREATE TABLE stored (id TEXT PRIMARY KEY, hash TEXT, fits INTEGER, parts INTEGER, copies INTEGER DEFAULT 1) "
+        "WITHOUT ROWID"
     )
     for page in pages:
         report.stored += len(page)
         database.execute("BEGIN")
         database.executemany(
-            "INSERT INTO stored (id, hash, fits) VALUES (?, ?, ?) ON CONFLICT (id) DO UPDATE SET copies = copies + 1",
-            sorted((one.id, one.hash, one.encoded == marker) for one in page),
+            # Passages of one document say the same of it; where they do not, one of them is stale.
+            "INSERT INTO stored (id, hash, fits, parts) VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "copies = copies + 1, fits = min(fits, excluded.fits), "
+            "hash = CASE WHEN hash = excluded.hash THEN hash ELSE '' END",
+            sorted((one.id, one.hash, one.encoded == marker, one.parts) for one in page),
         )
         database.execute("COMMIT")
 
@@ -130,12 +135,14 @@ def _batches(entries: Iterator[tuple[str, str]]) -> Iterator[dict[str, str]]:
 def _compare(database: sqlite3.Connection, batch: dict[str, str], report: AuditReport) -> None:
     places = ",".join("?" * len(batch))
     found = database.execute(
-        f"SELECT id, hash, fits, copies FROM stored WHERE id IN ({places})",  # noqa: S608 - question marks
+        f"SELECT id, hash, fits, parts, copies FROM stored WHERE id IN ({places})",  # noqa: S608 - question marks
         list(batch),
     ).fetchall()
-    for id_, content, fits, copies in found:
-        if copies > 1:
-            report.add("duplicate", id_, copies - 1)
+    for id_, content, fits, parts, copies in found:
+        if copies > parts:
+            report.add("duplicate", id_, copies - parts)
+        if copies < parts:
+            report.add("incomplete", id_)
         if content != batch[id_]:
             report.add("stale_hash", id_)
         if not fits:

@@ -29,15 +29,26 @@ _GZIP = {**_JSON_LINES, "content-encoding": "gzip"}
 
 
 class Action(NamedTuple):
-    """One document ready to be written.
+    """One document ready to be written, or to be deleted.
 
     Attributes:
         id: Its ``_id``.
-        source: Its JSON, as bytes.
+        source: Its JSON, as bytes; ``None`` deletes what is there, if anything.
     """
 
     id: str
-    source: bytes
+    source: bytes | None
+
+    @property
+    def size(self) -> int:
+        """Bytes of the document."""
+        return len(self.source or b"")
+
+    @property
+    def lines(self) -> bytes:
+        """What ``_bulk`` is sent for it."""
+        target = b'{"_id":%b}' % orjson.dumps(self.id)
+        return b'{"delete":%b}\n' % target if self.source is None else b'{"index":%b}\n%b\n' % (target, self.source)
 
 
 class Failure(NamedTuple):
@@ -67,10 +78,10 @@ class GaveUpError(ClusterError):
 
     Attributes:
         refused: Documents that it had refused for good before.
-        pending: How many it did not take.
+        pending: Ids of those that it did not take.
     """
 
-    def __init__(self, message: str, refused: list[Failure], pending: int) -> None:
+    def __init__(self, message: str, refused: list[Failure], pending: list[str]) -> None:
         super().__init__(message)
         self.refused = refused
         self.pending = pending
@@ -142,10 +153,10 @@ class BulkWriter:
                 "acknowledged is in the index; run the same command again when the cluster is well: ids are "
                 "deterministic, so nothing is doubled.",
                 failures,
-                len(pending),
+                [action.id for action in pending],
             ) from error
         except ClusterError as error:
-            raise GaveUpError(str(error), failures, len(pending)) from error
+            raise GaveUpError(str(error), failures, [action.id for action in pending]) from error
         return failures
 
     def _send(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
@@ -154,7 +165,7 @@ class BulkWriter:
 
         if not actions:
             return [], ""
-        body = b"".join(b'{"index":{"_id":%b}}\n%b\n' % (orjson.dumps(id_), source) for id_, source in actions)
+        body = b"".join(action.lines for action in actions)
         flight = Flight(len(body), compressed=self._compression.wanted())
         start = time.monotonic()
         sent = compress(body) if flight.compressed else body
@@ -189,8 +200,8 @@ class BulkWriter:
 
     def _halve(self, flight: Flight, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
         if len(actions) == 1:
-            size = len(actions[0].source)
-            failures.append(Failure(actions[0].id, f"The cluster takes no request of {size:,} bytes (HTTP 413)."))
+            reason = f"The cluster takes no request of {actions[0].size:,} bytes (HTTP 413)."
+            failures.append(Failure(actions[0].id, reason))
             return [], ""
         self.gate.too_large(flight)
         middle = len(actions) // 2
@@ -203,14 +214,14 @@ class BulkWriter:
     ) -> tuple[list[Action], str]:
         again, why = list[Action](), ""
         for action, item in zip(actions, items, strict=True):
-            outcome = item["index"]
+            (outcome,) = item.values()
             status = outcome["status"]
             if status in _TRY_AGAIN:
                 again.append(action)
                 why = f"HTTP {status} for some documents"
             elif status in {401, 403}:  # not this document: nothing may be written
                 raise TargetError(f"The index {self._index} takes no documents: {_reason(status, outcome['error'])}.")
-            elif status >= 300:
+            elif status >= 300 and "error" in outcome:  # a delete answers 404 where nothing is
                 error = outcome.get("error", {})
                 if error.get("type") == "index_not_found_exception":
                     raise TargetError(f"The index {self._index} is gone. Was it deleted during the run?")

@@ -29,6 +29,11 @@ def round_weights(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return ((bits + _HALF) & _KEPT).view(np.float32)
 
 
+def storable(weight: float) -> bool:
+    """Whether a ``rank_features`` or ``rank_feature`` field can hold it."""
+    return float(_SMALLEST) <= weight <= float(_LARGEST)
+
+
 def encode_weights(vectors: SparseVectors) -> SparseVectors:
     """Rounded weights, without the features that cannot be stored."""
     storable = np.isfinite(vectors.weights) & (vectors.weights >= _SMALLEST) & (vectors.weights <= _LARGEST)

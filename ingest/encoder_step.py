@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import TypeVar
 
 from opensearch_splade.ingest.channel import Channel
-from opensearch_splade.onnx_models.batches import Tokens
 
 ENCODER_PATIENCE = 0.2
 """Seconds without a new document after which an encoder goes on with what it has, though batches are not full."""
@@ -18,38 +17,54 @@ HELD = 32_000_000
 long text has no more of them than the model takes."""
 
 _In = TypeVar("_In")
+_Piece = TypeVar("_Piece")
 _Out = TypeVar("_Out")
 _Row = TypeVar("_Row")
 
 
 def through(
     source: Channel[_In],
-    tokenise: Callable[[list[_In]], Iterable[Tokens]],
-    stream: Callable[[Iterator[Tokens | None]], Iterator[_Row]],
-    join: Callable[[_In, _Row], _Out],
+    pieces: Callable[[list[_In]], Iterable[Sequence[_Piece]]],
+    stream: Callable[[Iterator[_Piece | None]], Iterator[_Row]],
+    join: Callable[[_In, list[_Row]], _Out],
     out: Channel[_Out],
     size: Callable[[_In], int] = lambda _: 0,
 ) -> None:
-    """Items through an encoder's stream, which reads a window ahead of what it gives."""
-    waiting: deque[_In] = deque()
+    """Items through an encoder's stream, which reads a window ahead of what it gives.
+
+    Args:
+        source: Where items come from.
+        pieces: What the encoder reads for each of them; at least one piece.
+        stream: The encoder: one row a piece, in order; ``None`` says that no more is to be had just now.
+        join: An item and the rows of its pieces.
+        out: Where they go.
+        size: Of an item, in characters.
+    """
+    waiting: deque[tuple[_In, int]] = deque()
     held = 0
 
-    def tokens() -> Iterator[Tokens | None]:
+    def ahead() -> Iterator[_Piece | None]:
         nonlocal held
         for batch in source.takes(ENCODER_PATIENCE):
-            waiting.extend(batch)
-            held += sum(map(size, batch))
-            yield from tokenise(batch)
+            for item, read in zip(batch, pieces(batch), strict=True):
+                waiting.append((item, len(read)))
+                held += size(item)
+                yield from read
             if not batch:
                 yield None
             while held > HELD:
                 yield None
 
     def rows() -> Generator[_Row, None, None]:
-        yield from stream(tokens())
+        yield from stream(ahead())
 
+    together = list[_Row]()
     with closing(rows()) as found:  # which closes the stream too, so that the encoder's threads end with this step
         for row in found:
-            item = waiting.popleft()
-            held -= size(item)
-            out.put(join(item, row))
+            together.append(row)
+            item, count = waiting[0]
+            if len(together) == count:
+                waiting.popleft()
+                held -= size(item)
+                out.put(join(item, together))
+                together = []

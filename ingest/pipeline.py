@@ -11,28 +11,28 @@ Reading happens in the calling thread, so that an interruption arrives there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import DocumentError, SourceError
-from opensearch_splade.ingest.bulk import BulkWriter
+from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash, size_of
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
-from opensearch_splade.ingest.document_encoder import DocumentEncoder, Encoded, Hashed
+from opensearch_splade.ingest.document_encoder import DocumentEncoder, Piece, Tokenised
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport, Progress, Sending, Teller
 from opensearch_splade.ingest.sender import Sender
+from opensearch_splade.ingest.serialiser import Encoded, passage_id
 from opensearch_splade.ingest.waits import Steps
-from opensearch_splade.onnx_models.batches import Tokens
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
-from opensearch_splade.types import Document
+from opensearch_splade.types import Document, Features
 
 ROOM = 256
 """Documents that may wait between two steps."""
@@ -42,11 +42,23 @@ SENDER_PATIENCE = 0.5
 """Seconds without a new document after which a bulk request goes, though it is not full."""
 
 
-class _Tokenised(NamedTuple):
+Leftovers = Callable[[Sequence[str]], Mapping[str, int]]
+"""Ids of documents to how many passages of each the index held before."""
+
+
+class Hashed(NamedTuple):
+    """A document and its content hash."""
+
+    document: Document
+    hash: str
+
+
+class _New(NamedTuple):
     """A document that is to be encoded."""
 
     hashed: Hashed
-    tokens: Tokens
+    tokenised: Tokenised
+    added: tuple[Features, Features]
 
 
 def run(
@@ -58,6 +70,7 @@ def run(
     *,
     ledger: Ledger | None = None,
     newest_known: bool = False,
+    leftovers: Leftovers | None = None,
 ) -> IngestReport:
     """Brings every document of a source into the index, or into the dead letters.
 
@@ -70,6 +83,8 @@ def run(
         ledger: Open, and claimed for the index: what it knows is not sent again.
         newest_known: Whether a document that the ledger knows with another content is older than that one, as a dead
             letter is; it is left out then.
+        leftovers: Where passages are documents: how many of them the index held of each document before this run. What
+            a document no longer has is deleted.
 
     Raises:
         SourceError: The source cannot be read to its end; what was read before is in the index.
@@ -77,7 +92,7 @@ def run(
         TargetError: The index disappeared.
         LedgerError: The ledger cannot be read or written; what was acknowledged stays.
     """
-    return _Run(encoder, writer, dead_letters, on_progress, ledger, newest_known=newest_known)(records)
+    return _Run(encoder, writer, dead_letters, on_progress, ledger, newest_known, leftovers)(records)
 
 
 class _Run:
@@ -90,11 +105,11 @@ class _Run:
         dead_letters: DeadLetterFile,
         on_progress: Progress,
         ledger: Ledger | None,
-        *,
         newest_known: bool,
+        leftovers: Leftovers | None,
     ) -> None:
         self._encoder, self._writer, self._dead_letters, self._ledger = encoder, writer, dead_letters, ledger
-        self._newest_known = newest_known
+        self._newest_known, self._leftovers = newest_known, leftovers
         self._marker = " ".join(encoder.marker)
         self._report = IngestReport()
         self._tell = Teller(self._report, self._refresh, on_progress)
@@ -112,7 +127,7 @@ class _Run:
             for before, name in pairwise(names[:-1])
         }
         self._read: Channel[Hashed] = self._channels["tokenizer"]
-        self._new: Channel[_Tokenised] = self._channels["encoder"]
+        self._new: Channel[_New] = self._channels["encoder"]
         self._complete: Channel[Encoded] = self._channels["codec"]
         self._encoded: Channel[Encoded] = self._channels["dense encoder"] if dense else self._complete
 
@@ -194,7 +209,7 @@ class _Run:
                 try:
                     hashed = Hashed(record, content_hash(record))
                 except DocumentError as error:
-                    self._dead_letters.add(DeadLetter(f"id {record.id}", str(error), to_record(record), record.id))
+                    self._bury(record, error)
                     continue
                 self._read.put(hashed)
         except SourceError as error:
@@ -206,13 +221,21 @@ class _Run:
         for batch in self._read.takes(ENCODER_PATIENCE):
             new = self._unknown(batch)
             wanted = batch if self._encoder.counts_all else new
-            token_ids = self._encoder.tokenise([one.document for one in wanted])
-            tokens = {one.document.id: tokens for one, tokens in zip(wanted, token_ids, strict=True)}
+            each = self._encoder.tokenise([one.document for one in wanted])
+            tokenised = {one.document.id: found for one, found in zip(wanted, each, strict=True)}
             for one in new:
-                self._report.truncated += self._encoder.is_truncated(tokens[one.document.id])
-                self._new.put(_Tokenised(one, tokens[one.document.id]))
+                try:
+                    added = self._encoder.added_to(one.document)
+                except DocumentError as error:
+                    self._bury(one.document, error)
+                    continue
+                self._report.truncated += tokenised[one.document.id].truncated
+                self._new.put(_New(one, tokenised[one.document.id], added))
             if len(new) < len(batch):
                 self._tell()
+
+    def _bury(self, document: Document, error: DocumentError) -> None:
+        self._dead_letters.add(DeadLetter(f"id {document.id}", str(error), to_record(document), document.id))
 
     def _unknown(self, batch: list[Hashed]) -> list[Hashed]:
         if self._ledger is None or not batch:
@@ -226,25 +249,28 @@ class _Run:
         return [one for one in batch if one.document.id not in skipped]
 
     def _encode(self) -> None:
-        def join(one: _Tokenised, row: SparseRow) -> Encoded:
-            return Encoded(*one.hashed, row)
+        def pieces(batch: list[_New]) -> list[Sequence[Piece]]:
+            return [one.tokenised.pieces for one in batch]
 
-        def tokens(batch: list[_Tokenised]) -> list[Tokens]:
-            return [one.tokens for one in batch]
+        def join(one: _New, rows: list[list[SparseRow]]) -> Encoded:
+            passage_rows = self._encoder.passage_rows(one.tokenised.pieces, rows)
+            return Encoded(*one.hashed, one.tokenised.passages, *one.added, passage_rows)
 
-        through(self._new, tokens, self._encoder.sparse_rows, join, self._encoded, _size)
+        through(self._new, pieces, self._encoder.sparse_rows, join, self._encoded, _size)
 
     def _encode_dense(self) -> None:
         dense = self._encoder.dense
         assert dense is not None  # noqa: S101 - this step runs only where there is one
 
-        def tokenise(batch: list[Encoded]) -> list[list[int]]:
-            return dense.tokenizer.encode([one.document.passage for one in batch])
+        def pieces(batch: list[Encoded]) -> list[list[list[int]]]:
+            texts = self._encoder.dense_texts([one.document for one in batch], [one.passages for one in batch])
+            token_ids = iter(dense.tokenizer.encode(list(chain.from_iterable(texts))))
+            return [list(islice(token_ids, len(each))) for each in texts]
 
-        def join(one: Encoded, vector: npt.NDArray[np.float32]) -> Encoded:
-            return one._replace(vector=vector)
+        def join(one: Encoded, vectors: list[npt.NDArray[np.float32]]) -> Encoded:
+            return one._replace(vectors=vectors)
 
-        through(self._encoded, tokenise, dense.stream_tokens, join, self._complete, _size)
+        through(self._encoded, pieces, dense.stream_tokens, join, self._complete, _size)
 
     def _send(self) -> None:
         """The last step: bulk requests, and what comes of them."""
@@ -253,11 +279,21 @@ class _Run:
         with sender:
             for batch in self._complete.takes(SENDER_PATIENCE):
                 if batch:
-                    sender.add(batch, self._encoder.serialise(batch, self._report))
+                    sender.add(batch, self._actions(batch))
                 else:
                     sender.flush()
             sender.flush()
 
+    def _actions(self, batch: list[Encoded]) -> list[list[Action]]:
+        """What is to be written of each document, and to be deleted of its former passages."""
+        actions = self._encoder.serialiser.actions(batch, self._report)
+        if self._leftovers:
+            before = self._leftovers([one.document.id for one in batch])
+            for one, written in zip(batch, actions, strict=True):
+                last = before.get(one.document.id, 0)
+                written += [Action(passage_id(one.document.id, number), None) for number in range(len(written), last)]
+        return actions
 
-def _size(one: Hashed | _Tokenised | Encoded) -> int:
-    return size_of(one.hashed.document if isinstance(one, _Tokenised) else one.document)
+
+def _size(one: Hashed | _New | Encoded) -> int:
+    return size_of(one.hashed.document if isinstance(one, _New) else one.document)

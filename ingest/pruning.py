@@ -15,6 +15,8 @@ import numpy.typing as npt
 from opensearch_splade.errors import OspladeError
 from opensearch_splade.types import SparseVectors
 
+Places = npt.NDArray[np.int64]
+
 PruneType = Literal["max_ratio", "abs_value", "top_k", "alpha_mass"]
 
 
@@ -66,19 +68,12 @@ class Pruning:
         """The same rows with fewer features."""
         if not len(vectors.weights):
             return vectors
-        rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
-        keep = self._keep(vectors, rows)
-        indptr = np.zeros_like(vectors.indptr)
-        np.cumsum(np.bincount(rows[keep], minlength=len(vectors)), out=indptr[1:])
-        return SparseVectors(indptr, vectors.token_ids[keep], vectors.weights[keep])
+        rows, order, rank = _ranked(vectors)
+        return _selected(vectors, rows, self._keep(vectors, rows, order, rank) | (rank == 0))
 
-    def _keep(self, vectors: SparseVectors, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _keep(self, vectors: SparseVectors, rows: Places, order: Places, rank: Places) -> npt.NDArray[np.bool_]:
         weights = vectors.weights
         keep: npt.NDArray[np.bool_]
-        # Strongest first within each row; a feature's place there is its rank.
-        order = np.lexsort((vectors.token_ids, -weights, rows))
-        rank = np.empty(len(order), np.int64)
-        rank[order] = np.arange(len(order)) - vectors.indptr[:-1][rows]
         if self.kind == "top_k":
             keep = rank < self.value
         elif self.kind == "abs_value":
@@ -89,12 +84,9 @@ class Pruning:
             keep = weights >= np.float32(self.value) * largest[rows]
         else:
             keep = self._within_mass(vectors, rows, order)
-        keep |= rank == 0
         return keep
 
-    def _within_mass(
-        self, vectors: SparseVectors, rows: npt.NDArray[np.int64], order: npt.NDArray[np.int64]
-    ) -> npt.NDArray[np.bool_]:
+    def _within_mass(self, vectors: SparseVectors, rows: Places, order: Places) -> npt.NDArray[np.bool_]:
         running = np.cumsum(vectors.weights[order], dtype=np.float64)
         before = np.concatenate([[0.0], running])[vectors.indptr]
         within = np.empty(len(order), np.bool_)
@@ -102,3 +94,31 @@ class Pruning:
         # A hair of slack: the sum of the whole row must not fail for rounding.
         within[order] = mass <= self.value * np.diff(before)[rows] * (1 + 1e-9)
         return within
+
+
+def keep_strongest(vectors: SparseVectors, keep: npt.NDArray[np.bool_]) -> SparseVectors:
+    """The features that are kept, and the strongest of each row in any case.
+
+    Args:
+        vectors: Rows.
+        keep: Shape ``(nonzeros,)``.
+    """
+    if not len(vectors.weights):
+        return vectors
+    rows, _, rank = _ranked(vectors)
+    return _selected(vectors, rows, keep | (rank == 0))
+
+
+def _ranked(vectors: SparseVectors) -> tuple[Places, Places, Places]:
+    """The row of each feature; all features, strongest first within each row; and the place of each there."""
+    rows = np.repeat(np.arange(len(vectors)), np.diff(vectors.indptr))
+    order = np.lexsort((vectors.token_ids, -vectors.weights, rows))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - vectors.indptr[:-1][rows]
+    return rows, order, rank
+
+
+def _selected(vectors: SparseVectors, rows: Places, keep: npt.NDArray[np.bool_]) -> SparseVectors:
+    indptr = np.zeros_like(vectors.indptr)
+    np.cumsum(np.bincount(rows[keep], minlength=len(vectors)), out=indptr[1:])
+    return SparseVectors(indptr, vectors.token_ids[keep], vectors.weights[keep])

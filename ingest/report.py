@@ -48,7 +48,9 @@ class IngestReport:
         dead: Put into the dead letters.
         truncated: At the bundle's maximum length, so most likely longer: what comes after it is found by BM25 only.
         featureless: Without any feature: found by BM25 and kNN only.
-        features: Features written.
+        passages: What one vector could stand for: documents, or what they were cut into.
+        gated: Passages that the gate left without a vector.
+        features: Features written, added ones not counted.
         bulks: Bulk requests' worth of documents that were settled.
         retries: Documents that had to be sent again.
         seconds: Wall time.
@@ -67,6 +69,8 @@ class IngestReport:
     dead: int = 0
     truncated: int = 0
     featureless: int = 0
+    passages: int = 0
+    gated: int = 0
     features: int = 0
     bulks: int = 0
     retries: int = 0

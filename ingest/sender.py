@@ -16,9 +16,9 @@ from typing import NamedTuple, Self
 from opensearch_splade.errors import LedgerError, OspladeError, TargetError
 from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure, GaveUpError
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
-from opensearch_splade.ingest.document_encoder import Encoded
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.serialiser import Encoded
 from opensearch_splade.ingest.waits import Wait
 from opensearch_splade.types import Document
 
@@ -36,27 +36,31 @@ class _Outcome(NamedTuple):
     """What came of a request; ``error`` ends the run after the rest was noted."""
 
     refused: list[Failure]
-    not_taken: int = 0
+    not_taken: Sequence[str] = ()
     error: OspladeError | None = None
 
 
 @dataclass
 class _Bulk:
-    """The documents of one request."""
+    """The documents of one request; the actions of a document stay together."""
 
     documents: list[Document] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
+    owners: dict[str, Document] = field(default_factory=dict)
     size: int = 0
 
-    def has_room(self, action: Action, size: int) -> bool:
-        return not self.actions or (len(self.actions) < BULK_DOCUMENTS and self.size + len(action.source) <= size)
+    def has_room(self, actions: Sequence[Action], size: int) -> bool:
+        size -= sum(action.size for action in actions)
+        fits = len(self.actions) + len(actions) <= BULK_DOCUMENTS and self.size <= size
+        return fits or not self.actions
 
-    def add(self, one: Encoded, action: Action) -> None:
+    def add(self, one: Encoded, actions: Sequence[Action]) -> None:
         self.documents.append(one.document)
-        self.entries.append(Entry(action.id, one.hash))
-        self.actions.append(action)
-        self.size += len(action.source)
+        self.entries.append(Entry(one.document.id, one.hash))
+        self.actions += actions
+        self.owners |= dict.fromkeys((action.id for action in actions), one.document)
+        self.size += sum(action.size for action in actions)
 
 
 class Sender:
@@ -88,18 +92,18 @@ class Sender:
         self._pending: dict[Future[_Outcome], _Bulk] = {}
         self._bulk = _Bulk()
 
-    def add(self, encoded: Sequence[Encoded], actions: Iterable[Action]) -> None:
-        """Sends what fills a request.
+    def add(self, encoded: Sequence[Encoded], actions: Iterable[Sequence[Action]]) -> None:
+        """Sends what fills a request. Each document comes with its actions.
 
         Raises:
             ClusterError: The cluster stayed away for too long.
             TargetError: The index disappeared.
             LedgerError: What was acknowledged could not be noted.
         """
-        for one, action in zip(encoded, actions, strict=True):
-            if not self._bulk.has_room(action, min(self._writer.gate.size, BULK_BYTES)):
+        for one, its_actions in zip(encoded, actions, strict=True):
+            if not self._bulk.has_room(its_actions, min(self._writer.gate.size, BULK_BYTES)):
                 self.flush()
-            self._bulk.add(one, action)
+            self._bulk.add(one, its_actions)
         self._settle_finished()
 
     def flush(self) -> None:
@@ -138,14 +142,14 @@ class Sender:
 
     def _write(self, bulk: _Bulk) -> _Outcome:
         refused: list[Failure] = []
-        not_taken = len(bulk.actions)
+        not_taken = list(bulk.owners)
         try:
             if self._ledger:
                 self._ledger.forget([entry.id for entry in bulk.entries])
             refused = self._writer.write(bulk.actions)
-            not_taken = 0
+            not_taken = []
             if self._ledger:
-                lost = {failure.id for failure in refused}
+                lost = {bulk.owners[failure.id].id for failure in refused}
                 self._ledger.acknowledge([entry for entry in bulk.entries if entry.id not in lost], self._marker)
         except GaveUpError as error:
             return _Outcome(error.refused, error.pending, error)
@@ -168,11 +172,15 @@ class Sender:
             return
         with self._blocked:
             refused, not_taken, error = outcome.result()
-        documents = {document.id: document for document in bulk.documents} if refused else {}
+        dead = dict[str, str]()
         for failure in refused:
-            record = to_record(documents[failure.id])
-            self._dead_letters.add(DeadLetter(f"id {failure.id}", failure.reason, record, failure.id))
-        self._report.indexed += len(bulk.actions) - len(refused) - not_taken
+            document = bulk.owners[failure.id]
+            if document.id not in dead:
+                dead[document.id] = failure.reason
+                letter = DeadLetter(f"id {document.id}", failure.reason, to_record(document), document.id)
+                self._dead_letters.add(letter)
+        lost = {bulk.owners[id_].id for id_ in not_taken}
+        self._report.indexed += len(bulk.documents) - len(dead.keys() | lost)
         self._report.bulks += 1
         self._tell()
         if error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError, TargetError
-from opensearch_splade.index_meta import DenseMeta, IndexMeta, LedgerMeta, SparseMeta
+from opensearch_splade.index_meta import AddedMeta, DenseMeta, IndexMeta, LedgerMeta, PassagesMeta, SparseMeta
 from opensearch_splade.ingest.ledger import Ledger, Target
-from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.index import HASH, index_body
 from opensearch_splade.transport import asking
@@ -33,12 +33,20 @@ class IndexOptions:
     replicas: int | None = None
 
 
-def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, pruning: Pruning | None) -> IndexMeta:
+def meta_for(
+    sparse: SparseEncoder,
+    dense: DenseEncoder | None,
+    pruning: PruningRule | None,
+    passages: PassagesMeta | None = None,
+    added: AddedMeta | None = None,
+) -> IndexMeta:
     """What an index says of itself when these encoders fill it."""
     manifest = sparse.bundle.manifest
     return IndexMeta(
         sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else ""),
         dense=DenseMeta(dense.fingerprint, dense.bundle.manifest.name, dense.dimension) if dense else None,
+        passages=passages,
+        added=added,
     )
 
 
@@ -64,6 +72,8 @@ def prepare_index(
     body = index_body(
         sparse=wanted.sparse,
         dense=wanted.dense,
+        passages=wanted.passages,
+        added=wanted.added,
         analyzer=options.analyzer,
         shards=options.shards,
         replicas=options.replicas,
@@ -150,3 +160,26 @@ def check_index(index: str, found: IndexMeta, wanted: IndexMeta) -> None:
             f"index {index!r} holds vectors pruned by {found.sparse.pruning or 'nothing'}, these would be pruned by "
             f"{wanted.sparse.pruning or 'nothing'}: give the same --prune, or make a new index."
         )
+    _check_vectors(index, found, wanted)
+
+
+def _check_vectors(index: str, found: IndexMeta, wanted: IndexMeta) -> None:
+    """Refuses vectors of other passages or with other features beside them."""
+    has, gets = (_said(one.passages or PassagesMeta(), one.added or AddedMeta()) for one in (found, wanted))
+    for option, value in has.items():
+        if value != gets[option]:
+            raise TargetError(
+                f"index {index!r} was made with {option} {value or '(none)'}, and this run has "
+                f"{gets[option] or 'none'}: give the same, or make a new index."
+            )
+
+
+def _said(passages: PassagesMeta, added: AddedMeta) -> dict[str, str]:
+    """By the options that say it."""
+    return {
+        "--passages": passages.rule,
+        "--store-passages": passages.store,
+        "--gate": passages.gate,
+        "--feature-field": ", ".join(added.features),
+        "--static-field": ", ".join(added.static),
+    }

@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from itertools import chain
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 Tokens = Sequence[int]
+Text = TypeVar("Text", bound=Sized)
 
 
-class SlidingWindow:
-    """Texts that wait for their batch, sorted by length; new ones come in as batches leave.
+class SlidingWindow(Generic[Text]):
+    """Texts that wait for their batch, sorted by length in tokens; new ones come in as batches leave.
 
     Each batch holds the text that has waited longest and its nearest neighbours in length, so nothing waits forever and
     the order can be restored in bounded memory.
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[int, Tokens] = {}
+        self._waiting: dict[int, Text] = {}
         self._by_length: list[tuple[int, int]] = []
         self.tokens = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, place: int, tokens: Tokens) -> None:
+    def add(self, place: int, tokens: Text) -> None:
         """Takes in a text that has at least one token."""
         self._waiting[place] = tokens
         insort(self._by_length, (len(tokens), place))
         self.tokens += len(tokens)
 
-    def take(self, budget: int) -> tuple[list[int], list[Tokens]]:
+    def take(self, budget: int) -> tuple[list[int], list[Text]]:
         """The next batch, longest first: ``longest * count <= budget``, or a single longer text."""
         order = self._by_length
         oldest = next(iter(self._waiting))

@@ -81,6 +81,8 @@ class Manifest(_Record):
         fingerprint: Hash of everything that decides document vectors. Query weights are left out on purpose: they
             change which stored vectors a question likes, not the vectors, so a siamese bundle and an inference-free one
             made of the same model may ask the same index.
+        plain: sha256 of ``model.onnx`` as it is without the input ``passages``, which changes no document's vector;
+            ``None`` where the graph has no such input.
         files: sha256 of every other file, by name.
     """
 
@@ -105,6 +107,7 @@ class Manifest(_Record):
     origin: Origin
     parity: Parity
     fingerprint: str
+    plain: str | None = None
     files: dict[str, str]
 
 
@@ -175,10 +178,11 @@ def shipped_with(fingerprint: str) -> dict[Path, Kind]:
 def fingerprint(manifest: Manifest) -> str:
     """The first 16 hex digits of the sha256 over everything that decides document vectors.
 
-    The prefix of questions is left out like query weights: it changes which stored vectors a question likes.
+    The prefix of questions is left out like query weights: it changes which stored vectors a question likes. Of the
+    graph it is the one without the input ``passages``, so that bundles with and without it share an index.
     """
     parts = [
-        manifest.files[MODEL],
+        manifest.plain or manifest.files[MODEL],
         manifest.files[TOKENIZER],
         str(manifest.max_length),
         ",".join(manifest.special_tokens),

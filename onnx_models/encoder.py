@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from opensearch_splade.errors import BundleError, OspladeError
 from opensearch_splade.onnx_models.bundle import Bundle, TableKind
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.long_texts import LongText, Span, encode_passages
 from opensearch_splade.onnx_models.plan import Plan, query_plan
 from opensearch_splade.onnx_models.processes import EncoderProcesses
 from opensearch_splade.onnx_models.prompt import NO_PROMPT
@@ -116,6 +118,34 @@ class SparseEncoder:
     def stream_tokens(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[SparseRow]:
         """The same for lists of token ids, special tokens included; ``None``: no more is to be had just now."""
         return (row or EMPTY for row in in_order(token_ids, self._documents.encode, self._documents))
+
+    def stream_passages(
+        self, texts: Iterable[tuple[Sequence[int], Sequence[Span]] | None]
+    ) -> Iterator[list[SparseRow]]:
+        """One row per passage of each long text, in order: a text is read once, and pooled over each of its spans.
+
+        So a token's state knows the whole text, and still counts for its own passage only (late chunking).
+
+        Args:
+            texts: Token ids, special tokens included and ``max_length`` at most, and the spans ``(start, end)`` of
+                places in them; see ``Tokenizer.offsets``. ``None``: no more is to be had just now.
+
+        Raises:
+            BundleError: The graph cannot pool passages; says what to do.
+            OspladeError: A text is too long, or a span does not lie within it.
+        """
+        wanted: deque[int] = deque()
+
+        def read() -> Iterator[LongText | None]:
+            for text in texts:
+                one = None if text is None else LongText(*text).checked(self.bundle.manifest.max_length)
+                if one is not None:
+                    wanted.append(len(one.spans))
+                yield one
+
+        for rows in in_order(read(), partial(encode_passages, self._documents), self._documents):
+            count = wanted.popleft()
+            yield [EMPTY] * count if rows is None else rows
 
     def encode_documents(self, texts: Iterable[str]) -> SparseVectors:
         """One row per text, in the order given."""

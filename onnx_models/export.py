@@ -36,6 +36,7 @@ from opensearch_splade.onnx_models.parity import compare, parity_texts, referenc
 from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, checked
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.onnx_models.saving import save_graph, save_sparse_graph
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_output import OUTPUTS, TOP_K
 from opensearch_splade.onnx_models.tiles import TILE
@@ -44,11 +45,8 @@ from opensearch_splade.onnx_models.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    import onnx
 
 DEFAULT_MAX_LENGTH = 512
-LARGEST_GRAPH = 1_900_000_000
-"""Bytes of weights that stay inside ``model.onnx``; protobuf ends at 2 GiB."""
 SCREENED_SHARE = 0.25
 """Share of the vocabulary that may be candidates for the screened head to pay: a candidate costs as much as four
 features of the int8 bound. Of trained SPLADE models it is a few hundredths."""
@@ -150,9 +148,10 @@ class _Draft:
         source: QueryTable | None = None
         activation: Activation | None = None
         form: HeadForm | None = None
+        plain: str | None = None
         if self.kind == "dense":
             graph, dimension = dense_graph(self.checkpoint, self.options.precision)
-            self._save(graph)
+            save_graph(graph, self.folder)
             expected = reference_dense(self.checkpoint, token_ids)
         else:
             activation = _activation(self.checkpoint, self.options.activation)
@@ -162,10 +161,11 @@ class _Draft:
             expected[:, vocabulary.dropped_ids] = 0
             form = self._head_form(expected, activation)
             graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form or "tiled")
-            self._save(graph)
+            plain = save_sparse_graph(graph, self.folder)
             if form == "screened" and not self._screening_pays(token_ids, dimension):
                 form = "tiled"
-                self._save(sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form))
+                graph = sparse_graph(self.checkpoint, activation, self.options.precision, vocabulary, form)
+                plain = save_sparse_graph(graph, self.folder)
             if self.kind == "inference-free":
                 source = query_weights or self._own_table()
                 write_table(self.folder / QUERY_WEIGHTS, source.make(self.tokenizer, vocabulary))
@@ -177,7 +177,7 @@ class _Draft:
         if self.checkpoint.gate is not None:
             expected = np.where(np.isnan(expected), found, expected)  # may be open or shut
         parity = compare(found, expected, self.options.precision, self.checkpoint.name)
-        self._describe(dimension, activation, form, parity, query_weights=source.kind if source else None)
+        self._describe(dimension, activation, form, parity, plain, query_weights=source.kind if source else None)
 
     def _head_form(self, expected: npt.NDArray[np.float32], activation: Activation) -> HeadForm | None:
         """Screening pays while few features are active; int8 and fp16 are fast, or on a GPU, anyway.
@@ -215,22 +215,13 @@ class _Draft:
             )
         return QueryTable("checkpoint", file=self.checkpoint.query_weights)
 
-    def _save(self, graph: onnx.ModelProto) -> None:
-        import onnx
-
-        (self.folder / WEIGHTS).unlink(missing_ok=True)  # of a graph saved before, to which onnx would append
-        size = sum(len(initializer.raw_data) for initializer in graph.graph.initializer)
-        # Only matrices: ONNX Runtime cannot look up the sizes of a Split elsewhere.
-        outside = {"save_as_external_data": True, "location": WEIGHTS, "size_threshold": 1 << 16}
-        apart = outside if size > LARGEST_GRAPH else {}
-        onnx.save(graph, self.folder / MODEL, **apart)
-
     def _describe(
         self,
         dimension: int,
         activation: Activation | None,
         form: HeadForm | None,
         parity: Parity,
+        plain: str | None,
         query_weights: TableKind | None,
     ) -> None:
         names = [MODEL, TOKENIZER, *(name for name in (WEIGHTS, QUERY_WEIGHTS) if (self.folder / name).exists())]
@@ -260,6 +251,7 @@ class _Draft:
             ),
             parity=parity,
             fingerprint="",
+            plain=plain,
             files={name: sha256(self.folder / name) for name in names},
         )
         manifest = manifest.model_copy(update={"fingerprint": fingerprint(manifest)})

@@ -8,7 +8,8 @@ times. All of bias, relu and log1p are monotone and the same at each position, s
 and only batch x vocabulary numbers see anything but the matrix product. The product itself is cut into tiles of the
 vocabulary whose result stays in the cache until it has been reduced (``tiles``), or is not made at all where an int8
 upper bound shows that it cannot be positive (``screening``). Padding costs no pass over the logits either: the state of
-a padded position is replaced by the state of the first token, which adds nothing to a maximum.
+a padded position is replaced by the state of the first token, which adds nothing to a maximum. (``passage_graph`` then
+turns that replacement into one that can also pool passages of a text.)
 
 Sum pooling has no such shortcuts: there the activation comes before the sum, tile by tile, in float32.
 """

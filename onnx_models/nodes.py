@@ -68,13 +68,13 @@ class NodeWriter:
         parts = self.outputs(len(spans), "Split", weight, sizes, axis=0)
         return [self.node("Transpose", part, perm=[1, 0]) for part in parts]
 
-    def optional_input(self, name: str, default: npt.NDArray[Any]) -> str:
-        """Adds an input of the graph that has a value where the caller gives none."""
+    def optional_input(self, name: str, default: npt.NDArray[Any], shape: Sequence[int | str] | None = None) -> str:
+        """Adds an input of the graph that has a value where the caller gives none; ``shape`` where it may vary."""
         from onnx import helper, numpy_helper
 
         self.graph.initializer.append(numpy_helper.from_array(default, name))
         kind = helper.np_dtype_to_tensor_dtype(default.dtype)
-        self.graph.input.append(helper.make_tensor_value_info(name, kind, default.shape))
+        self.graph.input.append(helper.make_tensor_value_info(name, kind, shape or default.shape))
         return name
 
     def take_output(self) -> str:

@@ -16,6 +16,7 @@ from opensearch_splade.errors import DeviceError, OspladeError
 from opensearch_splade.onnx_models.batches import Tokens
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.long_texts import Span
 from opensearch_splade.onnx_models.plan import Plan
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
@@ -68,16 +69,17 @@ class EncoderProcesses:
             self._free.put(line)
             self._answer(line)
 
-    def encode(self, batch: Sequence[Tokens]) -> list[SparseRow]:
-        """One row per text.
+    def encode(self, batch: Sequence[Tokens], spans: Sequence[Sequence[Span]] | None = None) -> list[SparseRow]:
+        """One row per text, or one per span.
 
         Raises:
+            BundleError: As ``SparseRunner.encode``.
             DeviceError: The process is gone, or says that its device cannot run the batch.
         """
         line = self._free.get()
         try:
             with suppress(OSError):  # told by the answer that does not come
-                line.connection.send([list(tokens) for tokens in batch])
+                line.connection.send(([list(tokens) for tokens in batch], spans))
             rows, budget = self._answer(line)
         finally:
             self._free.put(line)  # a dead one too: whoever asks next must not wait
@@ -131,9 +133,9 @@ def _converse(runner: SparseRunner | Exception, first: _Rows | Exception, connec
     with suppress(EOFError, OSError):  # the other side is gone, so there is no one to answer
         connection.send(first)
         while not isinstance(runner, Exception):
-            batch = connection.recv()
+            batch, spans = connection.recv()
             try:
-                answer: _Rows | Exception = (runner.encode(batch), runner.token_budget)
+                answer: _Rows | Exception = (runner.encode(batch, spans), runner.token_budget)
                 connection.send(answer)
             except OspladeError as error:
                 connection.send(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -15,6 +16,8 @@ from opensearch_splade.errors import BundleError, DeviceError, OspladeError
 from opensearch_splade.onnx_models.batches import Tokens, pad
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.long_texts import Span, places
+from opensearch_splade.onnx_models.passage_graph import PASSAGES
 from opensearch_splade.onnx_models.plan import Plan, load_plan
 from opensearch_splade.onnx_models.stream import in_order
 
@@ -64,14 +67,25 @@ class Session:
         """The plan that was tuned for a bundle here, else the device's own."""
         return load_plan(bundle.manifest.fingerprint, device.kind, device.cores) or device.default_plan
 
+    @cached_property
+    def takes_passages(self) -> bool:
+        """Whether the graph has the optional input for them."""
+        return any(one.name == PASSAGES for one in self._session.get_overridable_initializers())
+
     def replanned(self, plan: Plan) -> Session:
         """The same loaded graph with other batches; the threads of a batch cannot change."""
         other = copy(self)
         other.plan, other.token_budget = plan, plan.token_budget
         return other
 
-    def run(self, token_ids: Sequence[Tokens], outputs: Sequence[str], options: Options = _NONE) -> Arrays:
-        """The named outputs of one batch, each with one row per text.
+    def run(
+        self,
+        token_ids: Sequence[Tokens],
+        outputs: Sequence[str],
+        options: Options = _NONE,
+        spans: Sequence[Sequence[Span]] | None = None,
+    ) -> Arrays:
+        """The named outputs of one batch, each with one row per text, or one per span.
 
         Where the device's memory does not suffice, the batch is halved, and so is the budget of later ones.
 
@@ -79,19 +93,21 @@ class Session:
             token_ids: Texts, each of at least one token.
             outputs: Names of the graph's outputs.
             options: Values of the graph's optional inputs.
+            spans: Passages of each text, at least one, each of at least one token.
 
         Raises:
             DeviceError: A single text does not fit into the device's memory.
         """
         ids, mask = pad(token_ids, self.plan.multiple)
+        given = {} if spans is None else {PASSAGES: places(spans, ids.shape[1])}
         try:
             found: list[npt.NDArray[Any]] = self._session.run(
-                list(outputs), {"input_ids": ids, "attention_mask": mask, **options}
+                list(outputs), {"input_ids": ids, "attention_mask": mask, **options, **given}
             )
         except Exception as error:  # onnxruntime's types have no base of their own
             if not _is_out_of_memory(error):
                 raise
-            return self._run_halves(token_ids, outputs, options, error)
+            return self._run_halves(token_ids, outputs, options, spans, error)
         return tuple(found)
 
     def run_all(self, token_ids: Iterable[Tokens | None], output: str) -> Iterator[npt.NDArray[np.float32] | None]:
@@ -103,6 +119,7 @@ class Session:
         token_ids: Sequence[Tokens],
         outputs: Sequence[str],
         options: Options,
+        spans: Sequence[Sequence[Span]] | None,
         error: Exception,
     ) -> Arrays:
         if len(token_ids) == 1:
@@ -113,7 +130,10 @@ class Session:
         middle = len(token_ids) // 2
         longest = max(map(len, token_ids))
         self.token_budget = max(1, min(self.token_budget, middle * longest))
-        parts = [self.run(part, outputs, options) for part in (token_ids[:middle], token_ids[middle:])]
+        parts = [
+            self.run(token_ids[half], outputs, options, None if spans is None else spans[half])
+            for half in (slice(middle), slice(middle, None))
+        ]
         return tuple(_join(*rows) for rows in zip(*parts, strict=True))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,3 +44,16 @@ def stack(rows: Iterable[SparseRow]) -> SparseVectors:
     if not rows:
         return SparseVectors(indptr, *EMPTY)
     return SparseVectors(indptr, np.concatenate([ids for ids, _ in rows]), np.concatenate([w for _, w in rows]))
+
+
+def maximum(rows: Sequence[SparseRow]) -> SparseRow:
+    """The elementwise maximum of some rows: the vector of a text whose parts they are, as max-pooling has it."""
+    if len(rows) == 1:
+        return rows[0]
+    vectors = stack(rows)
+    if not len(vectors.weights):
+        return EMPTY
+    order = np.argsort(vectors.token_ids, kind="stable")
+    token_ids = vectors.token_ids[order]
+    starts = np.flatnonzero(np.diff(token_ids, prepend=-1))
+    return token_ids[starts], np.maximum.reduceat(vectors.weights[order], starts)

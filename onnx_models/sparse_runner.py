@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.batches import Tokens
+from opensearch_splade.onnx_models.long_texts import Span
 from opensearch_splade.onnx_models.plan import Plan
-from opensearch_splade.onnx_models.session import Arrays, Session
+from opensearch_splade.onnx_models.session import Arrays, Options, Session
 from opensearch_splade.onnx_models.sparse_output import DEFAULT_TOP_K, MAX_RATIO, OUTPUTS, TOP_K
 from opensearch_splade.onnx_models.sparse_rows import SparseRow, to_rows
 
@@ -36,15 +38,27 @@ class SparseRunner:
         """The session's, which shrinks where memory does not suffice."""
         return self._session.token_budget
 
-    def encode(self, batch: Sequence[Tokens]) -> list[SparseRow]:
-        """One row per text, each of at least one token."""
-        return to_rows(*self.strongest(batch))
+    def encode(self, batch: Sequence[Tokens], spans: Sequence[Sequence[Span]] | None = None) -> list[SparseRow]:
+        """One row per text, each of at least one token; or one per span, likewise.
 
-    def strongest(self, batch: Sequence[Tokens]) -> Arrays:
-        """Token ids and weights ``(batch, k)``, strongest first, and how many of each row are features."""
-        token_ids, weights, count = self._session.run(batch, OUTPUTS, {MAX_RATIO: self._max_ratio, TOP_K: self._top_k})
+        Raises:
+            BundleError: There are spans, and the graph has no input for them.
+        """
+        if spans is not None and not self._session.takes_passages:
+            raise BundleError(
+                "This bundle's graph cannot pool passages of a long text. If it was exported by an older version, "
+                "export the checkpoint again (shipped bundles: scripts/make_bundles.py), or add the input and keep the "
+                "fingerprint (scripts/add_passages.py). Heads that add up or have a gate cannot have it: cut the text "
+                "and encode each passage by itself."
+            )
+        return to_rows(*self.strongest(batch, spans))
+
+    def strongest(self, batch: Sequence[Tokens], spans: Sequence[Sequence[Span]] | None = None) -> Arrays:
+        """Token ids and weights ``(rows, k)``, strongest first, and how many of each row are features."""
+        options: Options = {MAX_RATIO: self._max_ratio, TOP_K: self._top_k}
+        token_ids, weights, count = self._session.run(batch, OUTPUTS, options, spans)
         if count.max() > token_ids.shape[1]:
             # Denser than documents usually are. Nothing is cut off: more is asked for, now and from now on.
             self._top_k = np.array([max(count.max(), self._top_k[0])], np.int64)
-            return self.strongest(batch)
+            return self.strongest(batch, spans)
         return token_ids, weights, count

@@ -13,7 +13,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
-from opensearch_splade.onnx_models.batches import SlidingWindow, Tokens
+from opensearch_splade.onnx_models.batches import SlidingWindow, Text
 from opensearch_splade.onnx_models.plan import Plan
 
 Row = TypeVar("Row")
@@ -43,18 +43,19 @@ class Budget(Protocol):
 
 
 def in_order(
-    token_ids: Iterable[Tokens | None], run: Callable[[list[Tokens]], Iterable[Row]], session: Budget
+    token_ids: Iterable[Text | None], run: Callable[[list[Text]], Iterable[Row]], session: Budget
 ) -> Iterator[Row | None]:
     """One result per text, in order; ``None`` for a text without any token.
 
     Args:
-        token_ids: Read as batches leave, a window ahead. ``None`` says that no more is to be had just now, so that what
-            waits goes into batches at once. What it raises is raised at once: results of texts before it that were not
-            given yet are lost.
+        token_ids: Texts, as long as they have tokens. Read as batches leave, a window ahead. ``None`` says that no more
+            is to be had just now, so that what waits goes into batches at once. What it raises is raised at once:
+            results of texts before it that were not given yet are lost.
         run: One batch to one result per text. Called from several threads.
         session: Whose plan and budget hold. The budget may shrink on the way.
     """
-    waiting, source = SlidingWindow(), iter(token_ids)
+    waiting: SlidingWindow[Text] = SlidingWindow()
+    source = iter(token_ids)
     running: dict[Future[list[Row]], list[int]] = {}
     done: SimpleQueue[Future[list[Row]]] = SimpleQueue()  # cheaper than `concurrent.futures.wait`
     finished: dict[int, Row | None] = {}
@@ -94,7 +95,7 @@ def in_order(
                 batch_result.cancel()
 
 
-def _collect(run: Callable[[list[Tokens]], Iterable[Row]], batch: list[Tokens]) -> list[Row]:
+def _collect(run: Callable[[list[Text]], Iterable[Row]], batch: list[Text]) -> list[Row]:
     return list(run(batch))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.prompt import NO_PROMPT, Prompt, echo_pieces
@@ -82,6 +85,79 @@ class Tokenizer:
             # A lone surrogate is no character; the tokenizer refuses the whole batch for one of them.
             return self._encode(list(map(well_formed, texts)), special=special)
 
+    def offsets(self, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Token ids of documents, neither truncated nor with anything around them, and each token's characters.
+
+        ``before + ids + after`` is what ``encode`` gives where that is not longer than ``max_length``; of a longer text
+        a caller makes windows of the same form.
+
+        Args:
+            texts: Documents.
+
+        Returns:
+            Of each text its token ids, and for each token the indices ``(start, end)`` of its characters in the string.
+
+        Raises:
+            BundleError: The prompt has an echo.
+        """
+        prefix, leading = self._prompt.document, len(self._prefix_ids)
+        found: list[tuple[list[int], list[tuple[int, int]]]] = []
+        whole = [prefix + well_formed(text) for text in texts]
+        for text, encoding in zip(texts, self._whole.encode_batch(whole, add_special_tokens=False), strict=True):
+            skipped = leading if encoding.ids[:leading] == self._prefix_ids else 0
+            place = _places(text)
+            spans = [
+                (place[max(0, start - len(prefix))], place[max(0, end - len(prefix))])
+                for start, end in encoding.offsets[skipped:]
+            ]
+            found.append((encoding.ids[skipped:], spans))
+        return found
+
+    @cached_property
+    def before(self) -> list[int]:
+        """Ids that stand before a document's own: special tokens and the prefix.
+
+        Raises:
+            BundleError: The prompt has an echo.
+        """
+        return self._around[0] + self._prefix_ids
+
+    @cached_property
+    def after(self) -> list[int]:
+        """Ids that stand after a document's own.
+
+        Raises:
+            BundleError: The prompt has an echo.
+        """
+        return self._around[1]
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        whole = self._whole.encode("a", add_special_tokens=self._prompt.adds_special_tokens)
+        mask, ids = list(whole.special_tokens_mask), list(whole.ids)
+        return ids[: mask.index(0)], ids[len(mask) - mask[::-1].index(0) :]
+
+    @cached_property
+    def _prefix_ids(self) -> list[int]:
+        """Ids of the prefix alone: a tokenizer may join its last space with the text."""
+        encoding = self._whole.encode(f"{self._prompt.document}a", add_special_tokens=False)
+        ends = [end for _, end in encoding.offsets]
+        return list(encoding.ids[: bisect_right(ends, len(self._prompt.document))])
+
+    @cached_property
+    def _whole(self) -> Any:
+        """The same tokenizer without truncation, which is a setting of the object."""
+        import tokenizers
+
+        if self._prompt.echo is not None:
+            raise BundleError(
+                "This bundle reads each text twice (its prompt has an echo), so a long text cannot be read in windows. "
+                "Cut it and encode each passage by itself, or export the checkpoint without --echo."
+            )
+        whole = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        whole.no_truncation()
+        return whole
+
     def _encode(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         if self._words is None:
             encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
@@ -103,3 +179,17 @@ class Tokenizer:
 def well_formed(text: str) -> str:
     """The text with surrogate pairs joined and lone surrogates as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _places(text: str) -> Sequence[int]:
+    """Index in the text of each character of its ``well_formed`` form, and of the end."""
+    if text.isascii():
+        return range(len(text) + 1)
+    starts = [
+        place for place, (char, last) in enumerate(zip(text, " " + text, strict=False)) if not _is_pair(last + char)
+    ]
+    return [*starts, len(text)]
+
+
+def _is_pair(chars: str) -> bool:
+    return "\ud800" <= chars[0] <= "\udbff" and "\udc00" <= chars[1] <= "\udfff"

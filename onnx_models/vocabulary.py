@@ -12,6 +12,11 @@ feature, so a token that holds one matches nothing; and ingest processors since 
 has three: ``.``, ``...`` and ``##.``."""
 
 
+def feature_name(token: str) -> str:
+    """What a token or another name is called as a feature."""
+    return token.replace(".", DOT)
+
+
 class Vocabulary:
     """The features of a tokenizer, by token id.
 
@@ -28,7 +33,7 @@ class Vocabulary:
         self.features: list[str] = [""] * size
         for token, token_id in tokens.items():
             if token_id < size and token not in special:
-                self.features[token_id] = token.replace(".", DOT)
+                self.features[token_id] = feature_name(token)
         self.ids: dict[str, int] = {feature: token_id for token_id, feature in enumerate(self.features) if feature}
         if len(self.ids) != sum(map(bool, self.features)):
             raise BundleError(f"Two tokens of this vocabulary share a feature name once '.' is written as {DOT!r}.")

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from opensearch_splade.index_meta import DenseMeta, IndexMeta, QueryWeightsMeta, SparseMeta
+from typing import Literal
+
+from opensearch_splade.index_meta import (
+    AddedMeta,
+    DenseMeta,
+    IndexMeta,
+    PassagesMeta,
+    PassageStore,
+    SparseMeta,
+)
 from opensearch_splade.types import Capabilities, Json, Requirement
 
 RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
@@ -17,7 +26,8 @@ def index_body(
     *,
     sparse: SparseMeta | None = None,
     dense: DenseMeta | None = None,
-    query_weights: QueryWeightsMeta | None = None,
+    passages: PassagesMeta | None = None,
+    added: AddedMeta | None = None,
     analyzer: str = "english",
     shards: int = 1,
     replicas: int | None = None,
@@ -31,7 +41,8 @@ def index_body(
     Args:
         sparse: The bundle that encodes ``sparse``.
         dense: The bundle that encodes ``dense``; its vectors have length 1, so the inner product is the cosine.
-        query_weights: Where the collection's own query weights are stored.
+        passages: How documents are cut, and where the sparse field of a passage lies.
+        added: Static features, which get a field each.
         analyzer: A named analyzer for title and text.
         shards: Primary shards.
         replicas: Copies of each shard; None keeps one wherever the cluster has a second node.
@@ -52,16 +63,31 @@ def index_body(
     }
     if sparse:
         capabilities.require(RANK_FEATURES)
-        properties["sparse"] = {"type": "rank_features"}
+        properties |= _sparse_fields({"type": "rank_features"}, passages.store if passages else "")
     if dense:
         capabilities.require(KNN_INNER_PRODUCT)
         properties["dense"] = _knn_vector(dense.dimension)
     copies: Json = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
-    meta = IndexMeta(sparse, dense, query_weights).to_json()
+    if added and added.static:
+        capabilities.require(RANK_FEATURES)
+        properties["static"] = {"properties": {name: {"type": "rank_feature"} for name in added.static}}
+    meta = IndexMeta(sparse, dense, passages=passages, added=added).to_json()
     return {
         "settings": {"index": {"number_of_shards": shards, **copies, **({"knn": True} if dense else {})}},
         "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
     }
+
+
+def _sparse_fields(field: Json, store: PassageStore | Literal[""]) -> Json:
+    """The sparse field where it lies, and what tells passages apart."""
+    offset = {"type": "integer", "index": False}
+    place = {"start": offset, "end": offset}
+    if store == "nested":
+        return {"passages": {"type": "nested", "dynamic": "strict", "properties": {**place, "sparse": field}}}
+    if store == "documents":
+        # Passages of a document are found by its id.
+        return {"id": {"type": "keyword"}, "number": offset, "passage_count": offset, **place, "sparse": field}
+    return {"sparse": field}
 
 
 def _knn_vector(dimension: int) -> Json:

@@ -32,11 +32,13 @@ class Stored(NamedTuple):
         id: Its field ``id``, which our documents have equal to ``_id``; empty for another's document.
         hash: Its content hash; empty if an older version wrote it.
         encoded: Fingerprints of the bundles that encoded it.
+        parts: Documents of the index that its document has: more than one where passages are documents.
     """
 
     id: str
     hash: str
     encoded: frozenset[str]
+    parts: int = 1
 
 
 def scan(client: OpenSearch, index: str, capabilities: Capabilities, page: int = PAGE) -> Iterator[list[Stored]]:
@@ -64,7 +66,7 @@ def _scan_shard(client: OpenSearch, index: str, shard: int, page: int) -> Iterat
             "sort": ["_doc"],
             "pit": {"id": identity, "keep_alive": _KEEP_ALIVE},
             "stored_fields": "_none_",
-            "docvalue_fields": ["id", "hash", "encoded"],
+            "docvalue_fields": ["id", "hash", "encoded", "passage_count"],
             "track_total_hits": False,
         }
         while True:
@@ -95,7 +97,8 @@ def _point_in_time(client: OpenSearch, index: str, shard: int) -> Iterator[str]:
 
 
 def _stored(fields: Json) -> Stored:
-    return Stored(_one(fields, "id"), _one(fields, "hash"), frozenset(fields.get("encoded", ())))
+    encoded = frozenset(fields.get("encoded", ()))
+    return Stored(_one(fields, "id"), _one(fields, "hash"), encoded, int(_one(fields, "passage_count") or 1))
 
 
 def _one(fields: Json, name: str) -> str:

@@ -325,7 +325,7 @@ def test_weights_beyond_two_gibibytes_lie_beside_the_graph(tmp_path: Path, monke
     """With the limit lowered: the same vectors, the weights' hash in the manifest, and a damaged file is found."""
     folder = masked_lm("bert", tmp_path / "mlm", unused=30_000)  # as many tiles as real vocabularies have
     inside = SparseEncoder.load(export(str(folder), tmp_path / "inside").folder)
-    monkeypatch.setattr("opensearch_splade.onnx_models.export.LARGEST_GRAPH", 1000)
+    monkeypatch.setattr("opensearch_splade.onnx_models.saving.LARGEST_GRAPH", 1000)
     apart = export(str(folder), tmp_path / "apart")
     weights = apart.folder / "model.onnx.data"
     assert weights.stat().st_size > (apart.folder / "model.onnx").stat().st_size
@@ -379,7 +379,7 @@ def test_the_screen_pays_or_is_left_out(tmp_path: Path) -> None:
 def test_a_screen_that_does_not_pay_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiled graph is written in its place, and its weights, where they lie apart, are there once."""
     folder = masked_lm("bert", tmp_path / "mlm", bias=-40.0, unused=30_000)
-    monkeypatch.setattr("opensearch_splade.onnx_models.export.LARGEST_GRAPH", 1000)
+    monkeypatch.setattr("opensearch_splade.onnx_models.saving.LARGEST_GRAPH", 1000)
     tiled = export(str(folder), tmp_path / "tiled", head="tiled")
     monkeypatch.setattr("opensearch_splade.onnx_models.export._Draft._screening_pays", lambda *_: False)
     found = export(str(folder), tmp_path / "found")

@@ -17,7 +17,7 @@ from gte_checkpoint import gte
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from opensearch_splade.errors import CheckpointError
+from opensearch_splade.errors import BundleError, CheckpointError
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.expansion import with_expansion
 from opensearch_splade.onnx_models.families import FAMILIES, family_of
@@ -164,6 +164,35 @@ def test_a_vector_does_not_depend_on_its_neighbours(
     together = one.vectors([*texts, TEXTS[-1]])
     alone = np.concatenate([one.vectors([text]) for text in texts])
     np.testing.assert_allclose(together[:-1], alone, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SPARSE)
+@few
+@given(texts=st.lists(any_text, min_size=1, max_size=3), data=st.data())
+def test_a_passage_is_pooled_over_its_own_tokens_of_the_whole_text(
+    exported: Callable[[str], Exported], name: str, texts: list[str], data: st.DataObject
+) -> None:
+    """Law 1 for spans of a long text: states of the whole, weights of the part. A gate or a sum refuses."""
+    one = exported(name)
+    texts = [*texts, TEXTS[-1]]
+    ids = one.encoder.tokenizer.encode(texts)
+    bounds = [data.draw(st.lists(st.tuples(*[st.integers(0, len(own))] * 2), max_size=4)) for own in ids]
+    spans = [
+        [(0, len(own)), *((min(pair), max(pair)) for pair in pairs)] for own, pairs in zip(ids, bounds, strict=True)
+    ]
+    if name.startswith("sparterm"):
+        with pytest.raises(BundleError, match="cannot pool passages"):
+            list(one.encoder.stream_passages(zip(ids, spans, strict=True)))
+        return
+    found = list(one.encoder.stream_passages(zip(ids, spans, strict=True)))
+    assert list(map(len, found)) == list(map(len, spans))
+    for own, rows, pairs in zip(ids, found, spans, strict=True):
+        scores = one.case.oracle(own).astype(np.float64) if own else np.zeros((0, 1))
+        for (token_ids, weights), (start, end) in zip(rows, pairs, strict=True):
+            row = np.zeros(len(one.encoder.vocabulary))
+            row[token_ids] = weights
+            expected = one._book(own[start:end], scores[start:end]) if start < end else np.zeros_like(row)
+            np.testing.assert_allclose(row, expected, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("name", SPARSE)

@@ -43,7 +43,7 @@ def test_a_text_index_has_no_vector_fields():
 
 def test_vector_fields_and_their_record():
     """A bundle brings its field and stands in the record; the kNN engine is always named."""
-    body = index_body(sparse=SPARSE, dense=DENSE, query_weights=WEIGHTS, shards=3, replicas=2, capabilities=LATEST)
+    body = index_body(sparse=SPARSE, dense=DENSE, shards=3, replicas=2, capabilities=LATEST)
     assert body["settings"] == {"index": {"number_of_shards": 3, "number_of_replicas": 2, "knn": True}}
     assert body["mappings"]["properties"]["sparse"] == {"type": "rank_features"}
     assert body["mappings"]["properties"]["dense"] == {
@@ -54,7 +54,6 @@ def test_vector_fields_and_their_record():
     assert body["mappings"]["_meta"]["opensearch_splade"] == {
         "sparse": {"fingerprint": "s1", "bundle": "splade-tiny", "kind": "siamese", "pruning": ""},
         "dense": {"fingerprint": "d1", "bundle": "minilm", "dimension": 3},
-        "query_weights": {"index": "osplade-weights", "id": "books", "kind": "idf"},
     }
 
 

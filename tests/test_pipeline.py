@@ -19,12 +19,14 @@ from opensearch_splade.ingest.bulk import Action, Failure, GaveUpError
 from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
-from opensearch_splade.ingest.document_encoder import Encoded
+from opensearch_splade.ingest.document_encoder import Tokenised
 from opensearch_splade.ingest.gate import Gate
 from opensearch_splade.ingest.ledger import Entry, Ledger, Target
+from opensearch_splade.ingest.passages import Passage
+from opensearch_splade.ingest.serialiser import Encoded
 from opensearch_splade.onnx_models.plan import Plan
 from opensearch_splade.onnx_models.stream import in_order
-from opensearch_splade.types import Document
+from opensearch_splade.types import Document, Features
 
 
 class Plain:
@@ -37,22 +39,31 @@ class Plain:
     def __init__(self) -> None:
         self.encoded: list[str] = []
 
-    def tokenise(self, documents: Sequence[Document]) -> list[list[int]]:
-        """One token each."""
-        return [[1]] * len(documents)
+    @property
+    def serialiser(self) -> Plain:
+        """Itself."""
+        return self
 
-    def is_truncated(self, _tokens: Sequence[int]) -> bool:
-        """Never."""
-        return False
+    def tokenise(self, documents: Sequence[Document]) -> list[Tokenised]:
+        """One token each."""
+        return [Tokenised([Passage(0, len(one.text))], [[1]]) for one in documents]
+
+    def added_to(self, _document: Document) -> tuple[Features, Features]:
+        """Nothing."""
+        return {}, {}
 
     def sparse_rows(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[Any]:
         """One row each, at once."""
-        return ((np.array([1]), np.array([1.0])) for tokens in token_ids if tokens)
+        return ([(np.array([1]), np.array([1.0]))] for tokens in token_ids if tokens)
 
-    def serialise(self, encoded: Sequence[Encoded], _report: Any) -> list[Action]:
+    def passage_rows(self, _pieces: Sequence[Any], rows: Sequence[list[Any]]) -> list[Any]:
+        """As they are."""
+        return [row for each in rows for row in each]
+
+    def actions(self, encoded: Sequence[Encoded], _report: Any) -> list[list[Action]]:
         """One per document."""
         self.encoded += [one.document.id for one in encoded]
-        return [Action(one.document.id, b"{}") for one in encoded]
+        return [[Action(one.document.id, b"{}")] for one in encoded]
 
 
 class Leaving:
@@ -64,7 +75,7 @@ class Leaving:
     def write(self, actions: list[Action]) -> list[Failure]:
         """By the request's first document."""
         if actions[0].id == "0":
-            raise GaveUpError("The cluster did not take 1 documents", [Failure("1", "400 bad")], pending=1)
+            raise GaveUpError("The cluster did not take 1 documents", [Failure("1", "400 bad")], pending=["3"])
         return [Failure(actions[-1].id, "400 worse")]
 
 
@@ -141,7 +152,7 @@ def test_a_source_that_breaks_off_is_told_when_the_rest_is_done(dead: DeadLetter
     assert ledger.documents == 3
 
 
-@pytest.mark.parametrize("step", ["tokenise", "sparse_rows", "serialise"])
+@pytest.mark.parametrize("step", ["tokenise", "sparse_rows", "actions"])
 def test_a_step_that_fails_ends_the_run(step: str, dead: DeadLetterFile, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own error is raised, an endless source is not read on, and no thread stays."""
 
@@ -248,14 +259,14 @@ def test_bulk_requests_are_limited_by_bytes(dead: DeadLetterFile, monkeypatch: p
     sizes = [10, 10, 10, 10, 10, 60, 60, 300, 1]
 
     class Sized(Plain):
-        def serialise(self, encoded: Sequence[Encoded], _report: Any) -> list[Action]:
-            return [Action(one.document.id, b"x" * sizes[int(one.document.id)]) for one in encoded]
+        def actions(self, encoded: Sequence[Encoded], _report: Any) -> list[list[Action]]:
+            return [[Action(one.document.id, b"x" * sizes[int(one.document.id)])] for one in encoded]
 
     requests: list[list[int]] = []
 
     class Listening(Willing):
         def write(self, actions: list[Action]) -> list[Failure]:
-            requests.append([len(action.source) for action in actions])
+            requests.append([action.size for action in actions])
             return []
 
     report = pipeline.run(documents(len(sizes)), Sized(), Listening(), dead)  # type: ignore[arg-type]
@@ -275,7 +286,7 @@ class Ahead(Plain):
 
     def run(self, batch: list[Sequence[int]]) -> list[Any]:
         """One batch."""
-        return [(np.array([1]), np.array([1.0]))] * len(batch)
+        return [[(np.array([1]), np.array([1.0]))]] * len(batch)
 
 
 class Slow:
@@ -299,7 +310,7 @@ class Slow:
         """An encoder and what belongs to it."""
 
         class Encoder(Ahead):
-            def tokenise(encoder, documents: Sequence[Document]) -> list[list[int]]:  # noqa: N805 - two of them
+            def tokenise(encoder, documents: Sequence[Document]) -> list[Tokenised]:  # noqa: N805 - two of them
                 self.work("tokenizer", len(documents))
                 return super().tokenise(documents)
 
@@ -307,9 +318,9 @@ class Slow:
                 self.work("encoder", 2 * len(batch))  # of which two run at once
                 return super().run(batch)
 
-            def serialise(encoder, encoded: Sequence[Encoded], report: Any) -> list[Action]:  # noqa: N805
+            def actions(encoder, encoded: Sequence[Encoded], report: Any) -> list[list[Action]]:  # noqa: N805
                 self.work("codec", len(encoded))
-                return super().serialise(encoded, report)
+                return super().actions(encoded, report)
 
         return Encoder()
 

@@ -122,13 +122,19 @@ def test_the_command(animals: str, bundle: str) -> None:
     assert first["prune"] is None
     assert first["nDCG@10"] == 1.0
     assert all(point["features"] <= first["features"] for point in rest)
-    assert {point["prune"].partition(":")[0] for point in rest} == {"max_ratio", "top_k", "alpha_mass", "abs_value"}
+    assert {point["prune"].partition(":")[0] for point in rest} == {
+        "max_ratio",
+        "top_k",
+        "alpha_mass",
+        "abs_value",
+        "budget",
+    }
     best = found["recommended"]
     assert best["nDCG@10"] == 1.0
     assert best["bytes"] == min(point["bytes"] for point in found["points"] if point["nDCG@10"] >= 0.998)
     shown = CliRunner().invoke(main, [*command, "--prune", "top_k:1", "--prune", best["prune"]])
     assert shown.exit_code == 0, shown.output
-    assert f"recommended: --prune {best['prune']}" in shown.stdout or "recommended: --prune top_k:1" in shown.stdout
+    assert any(f"{how} {best['prune']}" in shown.stdout for how in ("--prune", "--budget")) or "top_k:1" in shown.stdout
 
 
 def test_calls_that_cannot_be(animals: str, tmp_path: Path) -> None:

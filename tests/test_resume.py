@@ -317,11 +317,19 @@ def test_an_audit_finds_every_difference(place: Place) -> None:
     place.write(*documents, {"_id": "new", "text": "Not there yet."}, {"_id": "none"})
     found = place.audit(code=3)
     assert (found["clean"], found["source"], found["unreadable"], found["stored"]) == (False, 10, 1, 11)
-    assert found["counts"] == {"lost": 2, "extra": 2, "duplicate": 1, "stale_hash": 1, "stale_marker": 1}
+    assert found["counts"] == {
+        "lost": 2,
+        "extra": 2,
+        "duplicate": 1,
+        "incomplete": 0,
+        "stale_hash": 1,
+        "stale_marker": 1,
+    }
     assert found["examples"] == {
         "lost": ["d0", "new"],
         "extra": ["(a document without the field id)", "more"],
         "duplicate": ["d3"],
+        "incomplete": [],
         "stale_hash": ["d1"],
         "stale_marker": ["d2"],
     }

@@ -73,6 +73,49 @@ class QueryWeightsMeta:
             raise ValueError(f"query weights of the kind {self.kind!r}")
 
 
+PassageStore = Literal["nested", "documents", "max"]
+"""How passages lie in an index: inside their document, as documents of their own, or as one vector of their maxima."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassagesMeta:
+    """What one vector stands for where it is not simply a document.
+
+    Attributes:
+        rule: How documents are cut, e.g. ``late:128:32``; empty where they are not.
+        store: How the passages lie in the index; empty where there are none.
+        gate: Which passages get no vector, e.g. ``density@0.2``; empty where all get one.
+
+    Raises:
+        ValueError: ``store`` is unknown here.
+    """
+
+    rule: str = ""
+    store: PassageStore | Literal[""] = ""
+    gate: str = ""
+
+    def __post_init__(self) -> None:
+        if self.store not in ("", *get_args(PassageStore)):
+            raise ValueError(f"passages stored as {self.store!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class AddedMeta:
+    """What stands beside the vocabulary's features, by the options that made it.
+
+    Attributes:
+        features: Where added features come from, e.g. ``entities*2``.
+        static: Fields of metadata that lie in ``static`` as a ``rank_feature``.
+    """
+
+    features: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("features", "static"):  # JSON gives lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerMeta:
     """The ledger that knows every document of the index.
@@ -92,6 +135,8 @@ class IndexMeta:
     dense: DenseMeta | None = None
     query_weights: QueryWeightsMeta | None = None
     ledger: LedgerMeta | None = None
+    passages: PassagesMeta | None = None
+    added: AddedMeta | None = None
 
     def to_json(self) -> Json:
         """The mapping's ``_meta``."""
@@ -131,7 +176,7 @@ class IndexMeta:
         if not metas:
             raise TargetError(f"no index matches {name!r}; GET _cat/indices lists what there is")
         first = next(iter(metas.values()))
-        if any((one.sparse, one.dense) != (first.sparse, first.dense) for one in metas.values()):
+        if any(one._vectors != first._vectors for one in metas.values()):
             raise TargetError(
                 f"{name!r} stands for indices that were encoded differently ({', '.join(sorted(metas))}): "
                 "their scores cannot be compared; ask one of them"
@@ -144,7 +189,13 @@ class IndexMeta:
             first.dense,
             first.query_weights if same_weights else None,
             first.ledger if same_ledger else None,
+            first.passages,
+            first.added,
         )
+
+    @property
+    def _vectors(self) -> tuple[object, ...]:
+        return self.sparse, self.dense, self.passages, self.added
 
     @classmethod
     def _parse(cls, index: str, mappings: Mapping[str, Any]) -> IndexMeta:
@@ -154,7 +205,14 @@ class IndexMeta:
                 f"index {index!r} was not made by opensearch-splade: its mapping has no _meta.opensearch_splade; "
                 "make a new index and ingest or migrate into it"
             )
-        types = {"sparse": SparseMeta, "dense": DenseMeta, "query_weights": QueryWeightsMeta, "ledger": LedgerMeta}
+        types = {
+            "sparse": SparseMeta,
+            "dense": DenseMeta,
+            "query_weights": QueryWeightsMeta,
+            "ledger": LedgerMeta,
+            "passages": PassagesMeta,
+            "added": AddedMeta,
+        }
         try:
             return cls(**{part: types[part](**values) for part, values in parts.items()})
         except (KeyError, TypeError, ValueError, AttributeError) as error:

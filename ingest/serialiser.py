@@ -1,0 +1,130 @@
+"""Serialiser: encoded documents to the bytes that the bulk writer sends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, Literal, NamedTuple
+
+import orjson
+
+from opensearch_splade.index_meta import PassageStore
+from opensearch_splade.ingest.bulk import Action
+from opensearch_splade.ingest.codec import encode_weights
+from opensearch_splade.ingest.passages import Passage
+from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.term_budget import PruningRule
+from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, maximum, stack
+from opensearch_splade.types import Document, Features, Json
+
+
+class Encoded(NamedTuple):
+    """A document and its vectors.
+
+    Attributes:
+        document: As the source has it.
+        hash: Its content hash.
+        passages: At least one.
+        features: Added ones of the sparse field.
+        static: Those with fields of their own.
+        rows: One for each passage that is kept.
+        vectors: Dense ones, where the index has a field for them: one a document, or one a passage where passages are
+            documents.
+    """
+
+    document: Document
+    hash: str
+    passages: Sequence[Passage]
+    features: Features
+    static: Features
+    rows: Sequence[SparseRow]
+    vectors: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Serialiser:
+    """Prune, codec, JSON.
+
+    Attributes:
+        sparse: Whose vocabulary names the features.
+        marker: What the ``encoded`` field says.
+        pruning: Applied to sparse vectors.
+        store: How passages lie in the index; empty where documents are not cut.
+    """
+
+    sparse: SparseEncoder
+    marker: Sequence[str] = ()
+    pruning: PruningRule | None = None
+    store: PassageStore | Literal[""] = ""
+
+    def actions(self, encoded: Sequence[Encoded], report: IngestReport) -> list[list[Action]]:
+        """The actions of each document, in order; what is worth knowing is added to ``report``."""
+        kept = [sum(passage.kept for passage in one.passages) for one in encoded]
+        report.passages += sum(len(one.passages) for one in encoded)
+        report.gated += sum(len(one.passages) for one in encoded) - sum(kept)
+        if self.store in {"", "max"}:
+            rows = [maximum(one.rows[:count]) if count else EMPTY for one, count in zip(encoded, kept, strict=True)]
+            kept = [1] * len(encoded)
+        else:
+            rows = list(chain.from_iterable(one.rows[:count] for one, count in zip(encoded, kept, strict=True)))
+        named = iter(self._named(rows, report))
+        each = [list(islice(named, count)) for count in kept]
+        report.featureless += sum(not any(vectors) for vectors in each)
+        return [self._of(one, vectors) for one, vectors in zip(encoded, each, strict=True)]
+
+    def _named(self, rows: Sequence[SparseRow], report: IngestReport) -> Iterable[Features]:
+        vectors = stack(rows)
+        vectors = encode_weights(self.pruning.apply(vectors) if self.pruning else vectors)
+        report.features += len(vectors.weights)
+        return (self.sparse.features(*row) for row in vectors)
+
+    def _of(self, one: Encoded, vectors: list[Features]) -> list[Action]:
+        if self.store == "documents":
+            return list(self._passage_documents(one, vectors))
+        body = self._common(one)
+        if self.store == "nested":
+            each = iter(vectors)
+            body["passages"] = [
+                {"start": passage.start, "end": passage.end, "sparse": {**next(each), **one.features}}
+                for passage in one.passages
+                if passage.kept
+            ]
+        else:
+            body["sparse"] = {**vectors[0], **one.features}
+        if one.vectors:
+            body["dense"] = one.vectors[0]
+        return [_action(one.document.id, body)]
+
+    def _passage_documents(self, one: Encoded, vectors: list[Features]) -> Iterator[Action]:
+        each = iter(vectors)
+        for number, passage in enumerate(one.passages):
+            body = self._common(one)
+            body["text"] = one.document.text[passage.start : passage.end]
+            body |= {"number": number, "passage_count": len(one.passages), "start": passage.start, "end": passage.end}
+            body["sparse"] = {**(next(each) if passage.kept else {}), **one.features}
+            if one.vectors:
+                body["dense"] = one.vectors[number]
+            yield _action(passage_id(one.document.id, number), body)
+
+    def _common(self, one: Encoded) -> Json:
+        document = one.document
+        body: Json = {"id": document.id, "text": document.text, "encoded": list(self.marker), "hash": one.hash}
+        if document.title:
+            body["title"] = document.title
+        if document.metadata:
+            body["metadata"] = document.metadata
+        if one.static:
+            body["static"] = one.static
+        return body
+
+
+def passage_id(document_id: str, number: int) -> str:
+    """The ``_id`` of a passage that is a document of the index."""
+    return f"{document_id}#{number}"
+
+
+def _action(id_: str, body: Json) -> Action:
+    # A copy: orjson's own bytes keep the room that they were written in, three times what a document needs.
+    return Action(id_, bytes(memoryview(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))))
