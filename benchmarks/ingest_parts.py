@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +26,46 @@ Timed = tuple[int, float]
 _AT_ONCE = 256
 
 
+class Sink:
+    """A cluster that takes everything at once, and writes it into a file if one is named."""
+
+    def __init__(self, path: str | None = None) -> None:
+        from opensearch_splade.ingest.gate import Gate
+
+        self.gate = Gate()
+        self._lock = threading.Lock()
+        self._path = Path(path) if path else None
+
+    def write(self, actions: Sequence[Any]) -> list[Any]:
+        """All of it."""
+        if self._path:
+            with self._lock, self._path.open("ab") as out:
+                out.writelines(json.dumps(one.id).encode() + b"\t" + one.source + b"\n" for one in actions)
+        return []
+
+
 def encoder(settings: Settings) -> Callable[[], Timed]:
-    """Tokenizer, model, pruning, codec and JSON: everything between a document and its action."""
-    from opensearch_splade.ingest.report import IngestReport
-
-    documents, made = _documents(settings), _job(settings).encoder()
-    made.load()
-
-    def work() -> Timed:
-        report, count, start = IngestReport(), 0, time.perf_counter()
-        for actions in _actions(made, documents, report):
-            count += len(actions)
-        return count, time.perf_counter() - start
-
-    return work
+    """The whole pipeline without a cluster and a ledger: reading, tokenizer, model, codec, JSON."""
+    return _into(Sink(), settings)
 
 
 def prepare(settings: Settings) -> Callable[[], Timed]:
-    """Writes the actions that ``cluster`` sends."""
-    from opensearch_splade.ingest.report import IngestReport
+    """The same into a file, for ``cluster`` to send."""
+    return _into(Sink(settings["actions"]), settings)
 
-    made = _job(settings).encoder()
+
+def _into(sink: Sink, settings: Settings) -> Callable[[], Timed]:
+    from opensearch_splade.ingest.dead_letters import DeadLetterFile
+    from opensearch_splade.ingest.pipeline import run
+
+    job = _job(settings)
+    made = job.encoder()
+    made.load()
 
     def work() -> Timed:
-        count, start = 0, time.perf_counter()
-        with Path(settings["actions"]).open("wb") as out:
-            for actions in _actions(made, _documents(settings), IngestReport()):
-                out.writelines(json.dumps(action.id).encode() + b"\t" + action.source + b"\n" for action in actions)
-                count += len(actions)
-        return count, time.perf_counter() - start
+        with DeadLetterFile(job.dead_letters) as dead:
+            report = run(_documents(settings), made, sink, dead)  # type: ignore[arg-type]
+        return report.indexed, report.seconds
 
     return work
 
@@ -64,7 +75,6 @@ def cluster(settings: Settings) -> Callable[[], Timed]:
     from opensearch_splade.cli.wiring import open_cluster
     from opensearch_splade.ingest.bulk import Action, BulkWriter
     from opensearch_splade.ingest.dead_letters import DeadLetterFile
-    from opensearch_splade.ingest.passages import Passage
     from opensearch_splade.ingest.report import IngestReport
     from opensearch_splade.ingest.sender import Sender
     from opensearch_splade.ingest.serialiser import Encoded
@@ -74,7 +84,7 @@ def cluster(settings: Settings) -> Callable[[], Timed]:
     job, connected = _job(settings), open_cluster(settings["url"])
     lines = [line.split(b"\t", 1) for line in Path(settings["actions"]).read_bytes().splitlines()]
     actions = [Action(json.loads(id_), source) for id_, source in lines]
-    encoded = [Encoded(Document(action.id, ""), "", [Passage(0, 0)], {}, {}, []) for action in actions]
+    encoded = [Encoded(Document(action.id, ""), "", [], {}, {}, []) for action in actions]
     prepare_index(connected.client, job.index, job.meta, job.options, connected.capabilities)
 
     def work() -> Timed:
@@ -83,7 +93,7 @@ def cluster(settings: Settings) -> Callable[[], Timed]:
             writer = BulkWriter(connected.client, job.index)
             with Sender(writer, "", dead, None, report, lambda: None, Wait()) as sender:
                 for at in range(0, len(actions), _AT_ONCE):
-                    sender.add(encoded[at : at + _AT_ONCE], [[one] for one in actions[at : at + _AT_ONCE]])
+                    sender.add(encoded[at : at + _AT_ONCE], [[action] for action in actions[at : at + _AT_ONCE]])
                 sender.flush()
         return report.indexed, time.perf_counter() - start
 
@@ -169,28 +179,6 @@ def _job(settings: Settings) -> Any:
         dead_letters=folder / "dead.jsonl",
         ledger=folder / f"{settings['index']}.sqlite",
     )
-
-
-def _actions(made: Any, documents: Iterator[Document], report: Any) -> Iterator[Sequence[Any]]:
-    from opensearch_splade.ingest.content import content_hash
-    from opensearch_splade.ingest.passages import Passage
-    from opensearch_splade.ingest.serialiser import Encoded
-
-    waiting: list[Document] = []
-
-    def passages() -> Iterator[str]:
-        for document in documents:
-            waiting.append(document)
-            yield document.passage
-
-    rows = made.sparse.stream(passages())
-    while some := list(islice(rows, _AT_ONCE)):
-        these = waiting[: len(some)]
-        del waiting[: len(some)]
-        whole = [[Passage(0, len(one.text))] for one in these]
-        each = zip(these, whole, some, strict=True)
-        together = [Encoded(one, content_hash(one), passages, {}, {}, [row]) for one, passages, row in each]
-        yield list(chain.from_iterable(made.serialiser.actions(together, report)))
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ def through(
         stream: The encoder: one row a piece, in order; ``None`` says that no more is to be had just now.
         join: An item and the rows of its pieces.
         out: Where they go.
-        size: Characters of an item.
+        size: Of an item, in characters.
     """
     waiting: deque[tuple[_In, int]] = deque()
     held = 0
@@ -46,9 +46,9 @@ def through(
     def ahead() -> Iterator[_Piece | None]:
         nonlocal held
         for batch in source.takes(ENCODER_PATIENCE):
-            held += sum(map(size, batch))
             for item, read in zip(batch, pieces(batch), strict=True):
                 waiting.append((item, len(read)))
+                held += size(item)
                 yield from read
             if not batch:
                 yield None

@@ -51,8 +51,8 @@ class _Bulk:
     size: int = 0
 
     def has_room(self, actions: Sequence[Action], size: int) -> bool:
-        more = sum(action.size for action in actions)
-        fits = len(self.actions) + len(actions) <= BULK_DOCUMENTS and self.size + more <= size
+        size -= sum(action.size for action in actions)
+        fits = len(self.actions) + len(actions) <= BULK_DOCUMENTS and self.size <= size
         return fits or not self.actions
 
     def add(self, one: Encoded, actions: Sequence[Action]) -> None:

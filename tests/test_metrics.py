@@ -82,7 +82,7 @@ def test_a_scrape_during_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert found['osplade_ingest_retries_total{reason="HTTP 429"}'] == 18
     assert found['osplade_ingest_queue_depth{step="encoder"}'] == 0
     assert sum(value for name, value in found.items() if name.startswith("osplade_ingest_bottleneck")) == 1
-    assert found['osplade_ingest_step_seconds_total{state="busy",step="cluster"}'] > 0
+    assert found['osplade_ingest_step_seconds_total{state="busy",step="source"}'] > 0
     assert last['osplade_ingest_documents_total{outcome="indexed"}'] == 100
     with pytest.raises(OSError, match="refused"):
         scrape(url)

@@ -286,7 +286,7 @@ class Ahead(Plain):
 
     def run(self, batch: list[Sequence[int]]) -> list[Any]:
         """One batch."""
-        return [(np.array([1]), np.array([1.0]))] * len(batch)
+        return [[(np.array([1]), np.array([1.0]))]] * len(batch)
 
 
 class Slow:
