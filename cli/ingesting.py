@@ -27,7 +27,7 @@ from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.sources import count_records, read_source, shown
-from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
+from opensearch_splade.ingest.target import IndexOptions, Watch, check_index, claim_index, meta_for, prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.query_weights import save_query_weights
@@ -87,21 +87,22 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     records = _records(cluster, job)
     encoder = job.encoder()
     encoder.load()
-    writer = BulkWriter(cluster.client, job.index)
     with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
             console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
         if ledger and job.again:
             ledger.forget_all()
+        # Deleted during the run, the index is made anew by the next bulk request, with a mapping of the server's own.
+        confirm = Watch(cluster.client, job.index, job.meta, ledger)
+        writer = BulkWriter(cluster.client, job.index, confirm=confirm)
         with _progress(job, console) as on_progress:
             report = run(
                 records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
             )
-    with asking(job.index):
-        cluster.client.indices.refresh(index=job.index)
-    # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
-    check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
+        with asking(job.index):
+            cluster.client.indices.refresh(index=job.index)
+        confirm()
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
     return report
