@@ -14,7 +14,7 @@ import orjson
 
 from opensearch_splade.errors import DocumentError, SourceError
 from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
-from opensearch_splade.ingest.documents import PLAIN, to_document
+from opensearch_splade.ingest.documents import PLAIN, to_document, without_duplicates
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.types import Document
 
@@ -69,11 +69,10 @@ class RetriedLetters:
         return len(self._last)
 
     def records(self) -> Iterator[Document | DeadLetter]:
-        """The documents; what still is none comes as a dead letter again."""
+        """The documents, each id once; what still is none comes as a dead letter again."""
         last = set(self._last.values())
-        for number, letter in self._letters():
-            if number in last:
-                yield _again(letter, self._fields)
+        again = ((letter.place, _again(letter, self._fields)) for number, letter in self._letters() if number in last)
+        return without_duplicates(again)
 
     @cached_property
     def _last(self) -> dict[str, int]:
@@ -82,8 +81,11 @@ class RetriedLetters:
     def _letters(self) -> Iterator[tuple[int, DeadLetter]]:
         self._stream.seek(0)
         for number, line in enumerate(self._stream, start=1):
+            if not line.strip():
+                continue
             try:
                 fields = orjson.loads(line)
+                orjson.dumps(fields)  # reads deeper than it writes
                 letter = DeadLetter(fields["place"], fields["reason"], fields["record"], fields["id"])
             except (ValueError, KeyError, TypeError):
                 raw = line.decode(errors="replace").rstrip("\r\n")
