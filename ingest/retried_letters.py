@@ -16,6 +16,7 @@ from opensearch_splade.errors import DocumentError, SourceError
 from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
 from opensearch_splade.ingest.documents import PLAIN, to_document, without_duplicates
 from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.json_values import is_writable
 from opensearch_splade.types import Document
 
 _DOCUMENT = {"_id", "title", "text", "metadata"}
@@ -88,7 +89,7 @@ class RetriedLetters:
                 orjson.dumps(fields)  # reads deeper than it writes
                 letter = DeadLetter(fields["place"], fields["reason"], fields["record"], fields["id"])
             except (ValueError, KeyError, TypeError):
-                raw = line.decode(errors="replace").rstrip("\r\n")
+                raw = line.decode(errors="backslashreplace").rstrip("\r\n")
                 letter = DeadLetter(f"{self.path.name}:{number}", "The line is no dead letter.", raw)
             yield number, letter
 
@@ -107,6 +108,8 @@ def _again(letter: DeadLetter, fields: FieldMap) -> Document | DeadLetter:
         try:
             record = orjson.loads(record)
         except orjson.JSONDecodeError:
+            return letter
+        if not is_writable(record):
             return letter
     was_document = isinstance(record, dict) and record.keys() == _DOCUMENT
     try:

@@ -1,0 +1,177 @@
+"""Laws 5 and 7 for any input, to the very end on the real node: nothing stops a run, and every record is somewhere.
+
+``OSPLADE_EXAMPLES`` says how many runs of some fifty records each; ``OSPLADE_SEED`` repeats them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from odd_documents import DOCUMENTS, LINES, PYTHON_RECORDS
+from opensearchpy import OpenSearch
+from rich.console import Console
+
+from opensearch_splade.cli.ingesting import IngestJob, retry, run_job
+from opensearch_splade.cli.wiring import Cluster, open_cluster
+from opensearch_splade.ingest.audit import audit
+from opensearch_splade.ingest.bulk import BulkWriter
+from opensearch_splade.ingest.codec import encode_weights
+from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.documents import PLAIN, placed, without_duplicates
+from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.pipeline import run
+from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.rows import row_placed
+from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.ingest.target import prepare_index
+from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.plugin.launcher import RunningNode
+from opensearch_splade.plugin.scan import scan
+from opensearch_splade.types import Document
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # these examples are large
+]
+
+EXAMPLES = int(os.environ.get("OSPLADE_EXAMPLES", "25"))
+SEED = int(os.environ.get("OSPLADE_SEED", "20261125"))
+MANY = 50  # records in a run
+QUIET = Console(quiet=True)
+FUZZ = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    print_blob=True,
+    suppress_health_check=list(HealthCheck),  # runs on a server are slow, and large on purpose
+)
+
+
+class Bench:
+    """A folder and an index for each of many runs."""
+
+    def __init__(self, url: str, client: OpenSearch, prefix: str) -> None:
+        self.cluster: Cluster = open_cluster(url)
+        self.client, self._prefix, self._numbers = client, prefix, itertools.count()
+        self.sparse = SparseEncoder.load("splade-tiny")
+
+    @contextmanager
+    def job(self) -> Iterator[IngestJob]:
+        """A folder and an index of its own, which are deleted at once: a node bears only so many."""
+        index = f"{self._prefix}-{next(self._numbers)}"
+        with tempfile.TemporaryDirectory() as name:
+            source, dead_letters, ledger = (Path(name, one) for one in ("corpus.jsonl", "dead.jsonl", "ledger.sqlite"))
+            try:
+                yield IngestJob(str(source), index, self.sparse, dead_letters=dead_letters, ledger=ledger)
+            finally:
+                self.client.indices.delete(index=index, params={"ignore_unavailable": "true"})
+
+    def stored(self, index: str) -> dict[str, dict[str, Any]]:
+        """Id to source."""
+        self.client.indices.refresh(index=index)
+        hits = self.client.search(index=index, body={"size": 10_000})["hits"]["hits"]
+        return {hit["_id"]: hit["_source"] for hit in hits}
+
+    def check(
+        self, index: str, records: list[Document | DeadLetter], report: IngestReport, dead: Path
+    ) -> list[Document]:
+        """Every record is in the index, as it is, or in the dead letters with its reason; gives the former."""
+        letters = [json.loads(line) for line in dead.read_bytes().splitlines()] if dead.exists() else []
+        assert all(letter["reason"].endswith(".") or letter["reason"][:3].isdigit() for letter in letters)
+        assert len(letters) == report.dead
+        assert report.read == len(records)
+        assert report.read == report.indexed + report.unchanged + report.superseded + report.dead
+        stored, refused = self.stored(index), Counter((letter["id"], letter["place"]) for letter in letters)
+        there = []
+        for record in records:
+            if isinstance(record, DeadLetter):
+                assert refused[record.id, record.place] > 0
+                refused[record.id, record.place] -= 1
+            elif refused[record.id, f"id {record.id}"]:
+                refused[record.id, f"id {record.id}"] -= 1
+            else:
+                source = stored[record.id]
+                assert (source["id"], source["hash"]) == (record.id, content_hash(record))
+                assert (source["text"], source.get("title", "")) == (record.text, record.title)
+                assert source.get("metadata", {}) == orjson.loads(orjson.dumps(record.metadata))
+                there.append(record)
+        assert not refused.total()
+        assert len(stored) == len(there) == report.indexed + report.unchanged
+        clean = audit(
+            iter(there), scan(self.client, index, self.cluster.capabilities), frozenset([self.sparse.fingerprint])
+        )
+        assert clean.is_clean, clean
+        self._check_vectors(stored, there)
+        return there
+
+    def _check_vectors(self, stored: dict[str, dict[str, Any]], documents: list[Document]) -> None:
+        vectors = encode_weights(self.sparse.encode_documents([one.passage for one in documents]))
+        for one, row in zip(documents, vectors, strict=True):
+            features = self.sparse.features(*row)
+            assert stored[one.id]["sparse"].keys() == features.keys()
+            assert list(stored[one.id]["sparse"].values()) == pytest.approx(list(features.values()), rel=2**-8)
+
+
+@pytest.fixture
+def bench(node: RunningNode, client: OpenSearch, index_name: str) -> Bench:
+    return Bench(node.url, client, index_name)
+
+
+@seed(SEED)
+@FUZZ
+@given(lines=st.lists(LINES, min_size=MANY, max_size=MANY))
+def test_any_lines(bench: Bench, lines: list[bytes]) -> None:
+    """Of a file, through the whole command; a second run finds all unchanged, and a retry keeps what fails again."""
+    with bench.job() as job:
+        Path(job.source).write_bytes(b"\n".join([*lines, b'{"text": "One good document."}']))
+        records = list(read_source(job.source))
+        there = bench.check(job.index, records, run_job(bench.cluster, job, QUIET), job.dead_letters)
+        job.dead_letters.unlink(missing_ok=True)
+        again = run_job(bench.cluster, job, QUIET)
+        assert (again.indexed, again.unchanged) == (0, len(there))
+        bench.check(job.index, records, again, job.dead_letters)
+        if job.dead_letters.exists():
+            before = len(job.dead_letters.read_bytes().splitlines())
+            retried = retry(bench.cluster, job, job.dead_letters, QUIET)
+            assert bench.stored(job.index).keys() == {one.id for one in there}  # nothing was mended
+            assert retried.read == retried.dead + retried.superseded <= before
+
+
+def any_way(records: list[Any]) -> Iterator[Document | DeadLetter]:
+    """As JSON values, as rows of a table, and as documents, in turn."""
+    for number, record in enumerate(records):
+        place = f"place {number}"
+        if isinstance(record, Document):
+            yield record
+        elif number % 2:
+            yield row_placed(place, record, PLAIN)[1]
+        else:
+            yield placed(place, record, PLAIN)[1]
+
+
+@seed(SEED)
+@FUZZ
+@given(records=st.lists(PYTHON_RECORDS | DOCUMENTS, min_size=MANY, max_size=MANY))
+def test_any_records_of_python(bench: Bench, records: list[Any]) -> None:
+    """The same for what Python code hands over: types that JSON lacks, half surrogate pairs, ids of any kind."""
+    with bench.job() as job:
+        prepare_index(bench.client, job.index, job.meta, job.options, bench.cluster.capabilities)
+        read = list(without_duplicates((f"place {number}", one) for number, one in enumerate(any_way(records))))
+        assert job.ledger
+        with DeadLetterFile(job.dead_letters) as dead, Ledger(job.ledger) as ledger:
+            report = run(read, job.encoder(), BulkWriter(bench.client, job.index), dead, ledger=ledger)
+        bench.check(job.index, read, report, job.dead_letters)
