@@ -50,7 +50,7 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         home: The node's folder.
         server: The installation.
         java: The runtime that will run it.
-        port: HTTP port; the transport port is found from 9300 on.
+        port: HTTP port; the transport port is the first free one from 9300 on.
         heap: Java heap, e.g. ``512m`` or ``1g``.
         more: Further Java options.
 
@@ -71,7 +71,8 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         "path.logs": str(make_owned(home / "logs")),
         "network.host": HOST,
         "http.port": port,
-        "transport.port": free_port(9300),
+        # A range: the node takes the first that is free when it binds, so two that start at once do not collide.
+        "transport.port": "9300-9399",
         "discovery.type": "single-node",
         # A laptop's disk is often more than 85 % full; the watermarks would make the index read-only.
         "cluster.routing.allocation.disk.threshold_enabled": False,
