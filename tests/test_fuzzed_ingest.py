@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 import pytest
+from fault_table import SEED
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from odd_documents import DOCUMENTS, LINES, PYTHON_RECORDS
@@ -47,8 +48,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # these examples are large
 ]
 
-EXAMPLES = int(os.environ.get("OSPLADE_EXAMPLES", "25"))
-SEED = int(os.environ.get("OSPLADE_SEED", "20261125"))
+EXAMPLES = int(os.environ.get("OSPLADE_EXAMPLES", "20"))
 MANY = 50  # records in a run
 QUIET = Console(quiet=True)
 FUZZ = settings(
