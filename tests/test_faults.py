@@ -32,7 +32,7 @@ from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.launcher import RunningNode
-from opensearch_splade.plugin.node_config import free_port
+from opensearch_splade.plugin.node_config import free_port, is_free
 from opensearch_splade.plugin.node_state import LocalNode
 from opensearch_splade.plugin.scan import scan
 
@@ -228,7 +228,10 @@ class Reaper:
 
     def _restart(self) -> None:
         assert self._dead.wait(120)
-        local.start(self._node.home, heap="512m", port=int(self._node.url.rpartition(":")[2]))
+        port = int(self._node.url.rpartition(":")[2])
+        while not is_free(port):  # the last thread of the dead process has not ended yet
+            time.sleep(0.01)
+        local.start(self._node.home, heap="512m", port=port)
 
     def __enter__(self) -> Reaper:
         self.proxy.__enter__()

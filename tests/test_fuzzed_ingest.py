@@ -10,11 +10,13 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import orjson
 import pytest
 from fault_table import SEED
@@ -31,6 +33,7 @@ from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.documents import PLAIN, placed, without_duplicates
 from opensearch_splade.ingest.ledger import Ledger
 from opensearch_splade.ingest.pipeline import run
@@ -38,7 +41,9 @@ from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.rows import row_placed
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.ingest.target import prepare_index
-from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.onnx_models.batches import Tokens
+from opensearch_splade.onnx_models.sparse_rows import SparseRow
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.plugin.scan import scan
 from opensearch_splade.types import Document
@@ -175,3 +180,95 @@ def test_any_records_of_python(bench: Bench, records: list[Any]) -> None:
         with DeadLetterFile(job.dead_letters) as dead, Ledger(job.ledger) as ledger:
             report = run(read, job.encoder(), BulkWriter(bench.client, job.index), dead, ledger=ledger)
         bench.check(job.index, read, report, job.dead_letters)
+
+
+HUGE: dict[str, dict[str, Any]] = {
+    "text": {"text": "A fox. " * 300_000},
+    "one word": {"text": "x" * 3_000_000},
+    "title": {"title": "fox " * 500_000, "text": "A fox."},
+    "metadata": {"text": "A fox.", "metadata": {f"key {number}": "fox" * 30 for number in range(30_000)}},
+    "list": {"text": "A fox.", "metadata": {"list": list(range(300_000))}},
+    "characters": {"text": "🦊" * 500_000},
+    "signs": {"text": "." * 500_000},
+}
+
+
+def test_huge_documents(bench: Bench) -> None:
+    """Of some megabytes each, between small ones: all are there, or told with the server's reason."""
+    with bench.job() as job:
+        records = [{"_id": name, **record} for name, record in HUGE.items()]
+        small = [{"_id": f"small {number}", "text": f"A fox on hill {number}."} for number in range(20)]
+        lines = [json.dumps(one) for pair in zip(records, small, strict=False) for one in pair]
+        Path(job.source).write_text("\n".join(lines), encoding="utf-8")
+        report = run_job(bench.cluster, job, QUIET)
+        there = bench.check(job.index, list(read_source(job.source)), report, job.dead_letters)
+        assert {one.id for one in there} >= {"text", "one word", "title", "characters", "signs"}
+        assert len(there) >= 2 * len(HUGE) - 2
+
+
+ODD_WEIGHTS = [0.0, -0.0, -1.0, float("nan"), float("inf"), -float("inf"), 1e-40, 5e-45, 1e38, 3.4e38, 1e-38]
+WEIGHTS = st.lists(st.sampled_from([1.0, 0.5, 3.25, *ODD_WEIGHTS]) | st.floats(width=32), max_size=12)
+
+
+class BrokenEncoder(DocumentEncoder):
+    """Gives any weights. A stand-in: no real model can be made to give such numbers when asked."""
+
+    weights: tuple[list[float], ...] = ()
+
+    def sparse_rows(self, token_ids: Iterable[Tokens | None]) -> Iterator[SparseRow]:
+        """Row after row of what was drawn."""
+        rows = itertools.cycle(self.weights)
+        for tokens in token_ids:
+            if tokens is not None:
+                weights = np.array(next(rows), np.float32)
+                yield np.arange(1_000, 1_000 + len(weights), dtype=np.int32), weights
+
+
+@seed(SEED)
+@settings(FUZZ, max_examples=max(5, EXAMPLES // 4))
+@given(rows=st.lists(WEIGHTS, min_size=20, max_size=20))
+def test_any_weights(bench: Bench, rows: list[list[float]]) -> None:
+    """What a ``rank_features`` field cannot hold is left out, the rest is stored as it is; no document is lost."""
+    with bench.job() as job:
+        prepare_index(bench.client, job.index, job.meta, job.options, bench.cluster.capabilities)
+        documents = [Document(f"d{number}", f"fox {number}") for number in range(len(rows))]
+        encoder = BrokenEncoder(bench.sparse, marker=[bench.sparse.fingerprint])
+        object.__setattr__(encoder, "weights", tuple(rows))
+        with DeadLetterFile(job.dead_letters) as dead:
+            report = run(documents, encoder, BulkWriter(bench.client, job.index), dead)
+        assert (report.indexed, report.dead) == (len(rows), 0)
+        stored = bench.stored(job.index)
+        for document, row in zip(documents, rows, strict=True):
+            # Normal floats up to the bound of the codec: Lucene takes no others.
+            weights = [weight for weight in np.array(row, np.float32) if 2**-126 <= weight <= 1e30]
+            assert list(stored[document.id]["sparse"].values()) == pytest.approx(weights, rel=2**-8)
+
+
+class BrokenDense:
+    """A dense encoder whose most vectors are none; a stand-in, as above."""
+
+    def __init__(self, real: DenseEncoder) -> None:
+        self.tokenizer, self._real = real.tokenizer, real
+
+    def stream_tokens(self, token_ids: Iterable[Tokens | None]) -> Iterator[Any]:
+        """The real vectors, spoilt."""
+        for number, vector in enumerate(self._real.stream_tokens(token_ids)):
+            bad = [vector, vector * np.nan, vector * np.inf, vector * 0, vector[:-1]][number % 5]
+            yield bad
+
+
+def test_broken_dense_vectors(bench: Bench) -> None:
+    """NaN, infinities and a wrong length are refused document by document, with the server's reason."""
+    real = DenseEncoder.load("minilm-l6")
+    with bench.job() as sparse_job:
+        job = replace(sparse_job, dense=real)
+        prepare_index(bench.client, job.index, job.meta, job.options, bench.cluster.capabilities)
+        documents = [Document(f"d{number}", f"fox {number}") for number in range(20)]
+        whole = job.encoder()
+        encoder = replace(whole, dense=cast("DenseEncoder", BrokenDense(real)))
+        with DeadLetterFile(job.dead_letters) as dead:
+            report = run(documents, encoder, BulkWriter(bench.client, job.index), dead)
+        assert (report.read, report.indexed, report.dead) == (20, 8, 12)
+        assert bench.stored(job.index).keys() == {f"d{number}" for number in range(20) if number % 5 in {0, 3}}
+        letters = [json.loads(line) for line in job.dead_letters.read_bytes().splitlines()]
+        assert all(letter["reason"].startswith("400 ") for letter in letters)
