@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 SEED = int(os.environ.get("OSPLADE_SEED", "20261125"))
@@ -39,6 +42,16 @@ class Row:
 
 
 ROWS: list[Row] = []
+
+
+@contextmanager
+def timed(test: str) -> Iterator[Row]:
+    """A line of the table, there from the start: a test that fails shows how far it came."""
+    row = Row(test.removeprefix("test_").replace("_", " "))
+    ROWS.append(row)
+    start = time.monotonic()
+    yield row
+    row.seconds = time.monotonic() - start
 
 
 def lines() -> list[str]:

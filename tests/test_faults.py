@@ -21,7 +21,7 @@ import pytest
 from fault_corpus import Corpus
 from fault_proxy import FAULTS, FaultProxy
 from fault_settings import FAULT_COUNT, IN_DOUBT, KILLS, NODE_KILLS, PATIENCE, command, small_and_quick
-from fault_table import ROWS, SEED, Row
+from fault_table import SEED, Row, timed
 from opensearchpy import OpenSearch
 
 from opensearch_splade.errors import NodeError
@@ -44,12 +44,9 @@ MOMENTS = ("before", "after", "soon after", "any time")
 
 @pytest.fixture
 def row(request: pytest.FixtureRequest) -> Iterator[Row]:
-    """A line of the table, there from the start: a test that fails shows how far it came."""
-    made = Row(request.node.name.removeprefix("test_").replace("_", " "))
-    ROWS.append(made)
-    start = time.monotonic()
-    yield made
-    made.seconds = time.monotonic() - start
+    """A line of the table."""
+    with timed(request.node.name) as made:
+        yield made
 
 
 @pytest.fixture

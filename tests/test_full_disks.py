@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from fault_corpus import run_here
 from fault_settings import command
-from fault_table import ROWS, Row
+from fault_table import Row, timed
 from opensearchpy import OpenSearch
 
 from opensearch_splade.plugin.launcher import RunningNode
@@ -91,6 +91,13 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SmallDisk]:
         yield SmallDisk(folder, "tmpfs")
 
 
+@pytest.fixture
+def row(request: pytest.FixtureRequest) -> Iterator[Row]:
+    """A line of the table."""
+    with timed(request.node.name) as made:
+        yield made
+
+
 class Place:
     """A source on a disk with room, and a ledger and dead letters that may lie on the small one."""
 
@@ -121,11 +128,9 @@ def assert_stopped(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 
 
 def test_a_ledger_without_room(
-    disk: SmallDisk, tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str
+    disk: SmallDisk, tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str, row: Row
 ) -> None:
     """The run stops and says how to go on; what it could not note is encoded again, and nothing is lost."""
-    row = Row(f"ledger on a full disk ({disk.way})")
-    ROWS.append(row)
     place = Place(tmp_path, node.url, index_name, disk.folder / "ledger.sqlite", tmp_path / "dead.jsonl", row)
     assert_stopped(place.ingest(disk, *LONG_IDS), "cannot be written", "make room", "run the same command again")
     row.met["disk full"] += 1
@@ -143,11 +148,9 @@ def test_a_ledger_without_room(
 
 @pytest.mark.parametrize("bad", [BAD, REFUSED], ids=["of the source", "of the server"])
 def test_dead_letters_without_room(
-    bad: list[dict[str, Any]], disk: SmallDisk, tmp_path: Path, node: RunningNode, index_name: str
+    bad: list[dict[str, Any]], disk: SmallDisk, tmp_path: Path, node: RunningNode, index_name: str, row: Row
 ) -> None:
     """The run stops and says so; run again, every document is in the index or in the file, whose letters do not mix."""
-    row = Row(f"dead letters on a full disk ({disk.way})")
-    ROWS.append(row)
     place = Place(tmp_path, node.url, index_name, tmp_path / "ledger.sqlite", disk.folder / "dead.jsonl", row)
     records = [one for pair in zip(GOOD, [*bad, *[None] * len(GOOD)], strict=False) for one in pair if one]
     assert_stopped(place.ingest(disk, *records), "dead letters cannot be written", "room", "run the same command again")

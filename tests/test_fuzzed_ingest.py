@@ -19,7 +19,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 import pytest
-from fault_table import SEED
+from fault_table import SEED, Row, timed
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from odd_documents import DOCUMENTS, LINES, PYTHON_RECORDS
@@ -69,7 +69,8 @@ FUZZ = settings(
 class Bench:
     """A folder and an index for each of many runs."""
 
-    def __init__(self, url: str, client: OpenSearch, prefix: str) -> None:
+    def __init__(self, url: str, client: OpenSearch, prefix: str, row: Row) -> None:
+        self._row, self._dead = row, 0
         self.cluster: Cluster = open_cluster(url)
         self.client, self._prefix, self._numbers = client, prefix, itertools.count()
         self.sparse = SparseEncoder.load("splade-tiny")
@@ -119,9 +120,16 @@ class Bench:
         clean = audit(
             iter(there), scan(self.client, index, self.cluster.capabilities), frozenset([self.sparse.fingerprint])
         )
+        self._row.runs += 1
+        self._row.count(dict(clean.counts), len(records))
+        self._row.remark = f"{self._count_dead(report):,} of the records became dead letters"
         assert clean.is_clean, clean
         self._check_vectors(stored, there)
         return there
+
+    def _count_dead(self, report: IngestReport) -> int:
+        self._dead += report.dead
+        return self._dead
 
     def _check_vectors(self, stored: dict[str, dict[str, Any]], documents: list[Document]) -> None:
         vectors = encode_weights(self.sparse.encode_documents([one.passage for one in documents]))
@@ -132,8 +140,9 @@ class Bench:
 
 
 @pytest.fixture
-def bench(node: RunningNode, client: OpenSearch, index_name: str) -> Bench:
-    return Bench(node.url, client, index_name)
+def bench(request: pytest.FixtureRequest, node: RunningNode, client: OpenSearch, index_name: str) -> Iterator[Bench]:
+    with timed(request.node.name) as row:
+        yield Bench(node.url, client, index_name, row)
 
 
 @seed(SEED)
