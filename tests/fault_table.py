@@ -75,4 +75,4 @@ def lines() -> list[str]:
     ]
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in sorted(total.met.items()))
     remarks = [f"{row.name}: {row.remark}" for row in ROWS if row.remark]
-    return [*found, f"by kind: {kinds}", *remarks, f"OSPLADE_SEED={SEED} repeats them"]
+    return [*found, *([f"by kind: {kinds}"] if kinds else []), *remarks, f"OSPLADE_SEED={SEED} repeats them"]
