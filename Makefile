@@ -9,6 +9,9 @@ ifneq ($(CURDIR),$(shell cat $(VENV)/.venv 2>/dev/null))
 $(shell rm -f $(VENV)/.venv $(VENV)/.demo $(VENV)/.dev)
 endif
 
+# Of `make faults`: another one each time, printed, so that a run can be repeated.
+SEED := $(or $(SEED),$(shell date +%s))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test faults lint bench stop clean
 
@@ -21,8 +24,11 @@ demo: $(VENV)/.demo  ## The main job on Python's own documentation: node, ingest
 test: $(VENV)/.dev  ## All tests, those on a real OpenSearch node included
 	@$(BIN)/python -m pytest
 
-faults: $(VENV)/.dev  ## A thousand faults against the ingest: kills, cuts, refusals, wrong answers (20 minutes)
-	@OSPLADE_KILLS=200 OSPLADE_FAULTS=800 $(BIN)/python -m pytest tests/test_faults.py
+faults: $(VENV)/.dev  ## A thousand faults against the ingest: kills, cuts, refusals, wrong answers; SEED=n repeats them
+	@echo "SEED=$(SEED)"
+	@OSPLADE_SEED=$(SEED) OSPLADE_KILLS=100 OSPLADE_NODE_KILLS=10 OSPLADE_FAULTS=900 OSPLADE_EXAMPLES=100 \
+		$(BIN)/python -m pytest tests/test_faults.py tests/test_full_disks.py tests/test_changed_meanwhile.py \
+		tests/test_bulk_answers.py tests/test_fuzzed_ingest.py
 
 lint: $(VENV)/.dev  ## Format, lint and types
 	@$(BIN)/ruff format --check .

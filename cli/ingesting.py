@@ -36,7 +36,7 @@ from opensearch_splade.ingest.retried_letters import RetriedLetters
 from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.sources import count_records, read_source, shown
-from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
+from opensearch_splade.ingest.target import IndexOptions, Watch, check_index, claim_index, meta_for, prepare_index
 from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
@@ -131,8 +131,6 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     job, records = settled(cluster, job, records)
     encoder = job.encoder()
     encoder.load()
-    compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
-    writer = BulkWriter(cluster.client, job.index, compression=compression)
     with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         made = prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
@@ -142,6 +140,10 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         leftovers = partial(stored_passages, cluster.client, job.index) if cuts else None
         if ledger and job.again:
             ledger.forget_all()
+        # Deleted during the run, the index is made anew by the next bulk request, with a mapping of the server's own.
+        confirm = Watch(cluster.client, job.index, job.meta, ledger)
+        compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
+        writer = BulkWriter(cluster.client, job.index, compression=compression, confirm=confirm)
         with _told(job, writer, console) as on_progress:
             report = run(
                 records,
@@ -153,9 +155,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
                 newest_known=job.letters is not None,
                 leftovers=leftovers,
             )
-    refresh(cluster.client, job.index)
-    # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
-    check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
+        refresh(cluster.client, job.index)
+        confirm()
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
         save_query_weights(cluster.client, job.index, encoder.frequencies.idf(), job.query_weights)
     merge(cluster, job, console)

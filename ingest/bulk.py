@@ -5,25 +5,36 @@
 few immediate tries; the gate makes all other requests wait as well. A request whose answer was lost or garbled may have
 been applied: deterministic ids make sending it again harmless. Items the cluster refuses for good come back as
 failures.
+
+An answer is believed only if it speaks of each document that was sent, by id and in whatever order. A request that is
+refused as a whole because of one document is halved until that one stands alone. What is wrong with the index and not
+with a document (it is closed, gone, blocked) ends the run and makes no dead letters.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import orjson
 import tenacity
 
 from opensearch_splade.errors import ClusterError, TargetError
+from opensearch_splade.ingest.bulk_answer import outcomes, reason_of, told
 from opensearch_splade.ingest.gate import Flight, Gate
 from opensearch_splade.ingest.request_compression import RequestCompression, compress
 
+if TYPE_CHECKING:
+    from opensearchpy.exceptions import TransportError
+
 _TRY_AGAIN = {429, 502, 503, 504}
 _TOO_LARGE = 413
+_MALFORMED = 400
+_NOT_FOUND = 404
+_FLOODED = "read-only-allow-delete"  # what the server does to indices on a node whose disk is nearly full
 _JSON_LINES = {"content-type": "application/x-ndjson"}
 _GZIP = {**_JSON_LINES, "content-encoding": "gzip"}
 
@@ -52,10 +63,17 @@ class Action(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """One document that the cluster refused for good."""
+    """One document that the cluster refused for good.
+
+    Attributes:
+        id: Its ``_id``.
+        reason: Why, in the server's words where it has any.
+        with_request: Whether its whole request was refused.
+    """
 
     id: str
     reason: str
+    with_request: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +118,7 @@ class BulkWriter:
         policy: How long to try.
         gate: What all requests pass.
         compression: Which requests go compressed; by default none.
+        confirm: Asked before documents are given up as refused; raises if it is the index that changed.
     """
 
     def __init__(
@@ -109,10 +128,12 @@ class BulkWriter:
         policy: RetryPolicy | None = None,
         gate: Gate | None = None,
         compression: RequestCompression | None = None,
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
         self._client = client
         self._index = index
         self._policy = policy or RetryPolicy()
+        self._confirm = confirm
         self.gate = gate or Gate()
         """Knows what becomes of the requests."""
         self._compression = compression or RequestCompression()
@@ -130,7 +151,7 @@ class BulkWriter:
 
         Raises:
             GaveUpError: The cluster stayed away, or busy, for longer than the policy allows, or refused a request.
-            TargetError: The index is gone.
+            TargetError: The index is gone, closed, blocked or another one.
         """
         policy = self._policy
         retrying = tenacity.Retrying(
@@ -147,16 +168,25 @@ class BulkWriter:
                     pending, reason = self._send(pending, failures)
                     if pending:
                         raise _NotYetError(reason)
+            if failures:
+                self._confirm()
         except _NotYetError as error:
+            room = " Make room on the disks of the cluster's nodes first." if _FLOODED in str(error) else ""
             raise GaveUpError(
-                f"The cluster did not take {len(pending)} documents for {policy.patience:g} s: {error}. What was "
+                f"The cluster did not take {len(pending)} documents for {policy.patience:g} s: {error}.{room} What was "
                 "acknowledged is in the index; run the same command again when the cluster is well: ids are "
                 "deterministic, so nothing is doubled.",
                 failures,
                 [action.id for action in pending],
             ) from error
         except ClusterError as error:
-            raise GaveUpError(str(error), failures, [action.id for action in pending]) from error
+            refused = {failure.id for failure in failures}
+            not_taken = [action.id for action in pending if action.id not in refused]
+            raise GaveUpError(str(error), failures, not_taken) from error
+        if len(failures) == len(actions) > 1 and all(failure.with_request for failure in failures):
+            # Hardly the fault of each of them: a gateway perhaps, or a client too new for the server.
+            ids = [action.id for action in actions]
+            raise GaveUpError(f"The cluster refused a bulk request: {failures[0].reason}", [], ids)
         return failures
 
     def _send(self, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
@@ -174,15 +204,15 @@ class BulkWriter:
             with self.gate.request(flight):
                 answer = self._post(sent, _GZIP if flight.compressed else _JSON_LINES)
         except exceptions.TransportError as error:
-            if error.status_code == _TOO_LARGE:
-                return self._halve(flight, actions, failures)
+            if error.status_code in {_TOO_LARGE, _MALFORMED}:
+                return self._halve(flight, actions, failures, error)
             return self._again(flight, actions, _passing(error))
         except exceptions.SerializationError:
             answer = None  # no JSON, which is what a gateway says when it is not well
-        items = answer.get("items") if isinstance(answer, dict) else None
-        if not isinstance(items, list) or len(items) != len(actions):
+        found = outcomes(answer, [action.id for action in actions])
+        if found is None:
             return self._again(flight, actions, "an answer that does not fit the request")
-        again, why = self._sort_out(actions, items, failures)
+        again, why = self._sort_out(actions, found, failures)
         if again:
             return self._again(flight, again, why)
         self.gate.acknowledged(flight)
@@ -195,54 +225,69 @@ class BulkWriter:
         return self._client.transport.perform_request("POST", path, body=body, headers=headers)
 
     def _again(self, flight: Flight, actions: list[Action], why: str) -> tuple[list[Action], str]:
-        self.gate.refused(flight, why, len(actions), timed_out="Timeout" in why)
+        kind = why.partition(":")[0]  # without the server's words, which differ from time to time
+        self.gate.refused(flight, kind, len(actions), timed_out="Timeout" in why)
         return actions, why
 
-    def _halve(self, flight: Flight, actions: list[Action], failures: list[Failure]) -> tuple[list[Action], str]:
+    def _halve(
+        self, flight: Flight, actions: list[Action], failures: list[Failure], error: TransportError
+    ) -> tuple[list[Action], str]:
+        is_malformed = error.status_code == _MALFORMED
         if len(actions) == 1:
             reason = f"The cluster takes no request of {actions[0].size:,} bytes (HTTP 413)."
-            failures.append(Failure(actions[0].id, reason))
+            if is_malformed:
+                reason = f"The cluster refuses every request with this document: HTTP {told(error)}."
+            failures.append(Failure(actions[0].id, reason, with_request=is_malformed))
             return [], ""
-        self.gate.too_large(flight)
+        if not is_malformed:
+            self.gate.too_large(flight)
         middle = len(actions) // 2
         left, why_left = self._send(actions[:middle], failures)
         right, why_right = self._send(actions[middle:], failures)
         return left + right, why_left or why_right
 
     def _sort_out(
-        self, actions: list[Action], items: Sequence[dict[str, Any]], failures: list[Failure]
+        self, actions: list[Action], found: Sequence[dict[str, Any]], failures: list[Failure]
     ) -> tuple[list[Action], str]:
         again, why = list[Action](), ""
-        for action, item in zip(actions, items, strict=True):
-            (outcome,) = item.values()
+        for action, outcome in zip(actions, found, strict=True):
             status = outcome["status"]
+            if status < 300:
+                continue
+            reason = reason_of(status, outcome.get("error"))
             if status in _TRY_AGAIN:
                 again.append(action)
-                why = f"HTTP {status} for some documents"
-            elif status in {401, 403}:  # not this document: nothing may be written
-                raise TargetError(f"The index {self._index} takes no documents: {_reason(status, outcome['error'])}.")
-            elif status >= 300 and "error" in outcome:  # a delete answers 404 where nothing is
-                error = outcome.get("error", {})
-                if error.get("type") == "index_not_found_exception":
-                    raise TargetError(f"The index {self._index} is gone. Was it deleted during the run?")
-                failures.append(Failure(action.id, _reason(status, error)))
+                why = f"HTTP {reason} for some documents"
+                continue
+            if action.source is None and status == _NOT_FOUND and not outcome.get("error"):
+                continue  # there was nothing to delete
+            self._require_index(status, outcome, reason)
+            failures.append(Failure(action.id, reason))
         return again, why
 
+    def _require_index(self, status: int, outcome: dict[str, Any], reason: str) -> None:
+        """Ends the run over what would be refused of every document."""
+        error = outcome.get("error")
+        kind = error.get("type") if isinstance(error, dict) else ""
+        if kind == "index_not_found_exception":
+            raise TargetError(f"The index {self._index} is gone. Was it deleted during the run?")
+        if kind == "index_closed_exception":
+            raise TargetError(
+                f"The index {self._index} is closed: open it (POST {self._index}/_open) and run the same command again."
+            )
+        if status in {401, 403}:  # not this document: nothing may be written
+            raise TargetError(
+                f"The index {self._index} takes no documents: {reason}. Allow writing (a block is taken away with "
+                f"PUT {self._index}/_settings) and run the same command again."
+            )
 
-def _passing(error: Any) -> str:
+
+def _passing(error: TransportError) -> str:
     """Why a request did not get through, if that may pass; else the client's error as ours."""
     from opensearchpy import exceptions
 
     if isinstance(error, exceptions.ConnectionError):
         return f"connection failed ({type(error).__name__})"
     if error.status_code in _TRY_AGAIN:
-        return f"HTTP {error.status_code}"
-    raise ClusterError(f"The cluster refused a bulk request: {error.status_code} {error.error}.") from error
-
-
-def _reason(status: int, error: dict[str, Any]) -> str:
-    """The server's own words, the innermost cause last."""
-    reasons = [f"{status} {error.get('type', '')}: {error.get('reason', '')}"]
-    while error := error.get("caused_by", {}):
-        reasons.append(str(error.get("reason", "")))
-    return "; ".join(reasons)
+        return f"HTTP {told(error)}"
+    raise ClusterError(f"The cluster refused a bulk request: {told(error)}.") from error

@@ -97,12 +97,22 @@ def _identity(record: dict[str, Any], fields: FieldMap, title: str, text: str) -
         return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:32]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
         raise DocumentError(f"The id must be a non-empty string or a whole number, not {value!r}.")
-    identity = str(value)
+    require_id(str(value))
+    return str(value)
+
+
+def require_id(identity: str) -> None:
+    """Refuses what OpenSearch does not take as an ``_id``: sent, it would spoil a whole bulk request.
+
+    Raises:
+        DocumentError: Says why.
+    """
+    if not isinstance(identity, str) or not identity:
+        raise DocumentError(f"The id must be a non-empty string, not {identity!r}.")
     if not is_unicode(identity):
         raise DocumentError("The id holds half a surrogate pair, which is no character.")
     if len(identity.encode()) > MAX_ID_BYTES:
         raise DocumentError(f"The id has {len(identity.encode())} bytes; OpenSearch takes {MAX_ID_BYTES}.")
-    return identity
 
 
 def without_duplicates(records: Iterator[Placed]) -> Iterator[Document | DeadLetter]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import orjson
 
 from opensearch_splade.ingest.dead_letters import DeadLetter
 from opensearch_splade.ingest.documents import Placed, placed
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.json_values import DEEPEST
+from opensearch_splade.ingest.json_values import DEEPEST, is_writable
 
 
 def read_json_lines(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[Placed]:
@@ -28,20 +28,12 @@ def read_json_lines(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[P
         except orjson.JSONDecodeError as error:
             yield place, DeadLetter(place, f"Not valid JSON: {error}.", _raw(line))
             continue
-        if line.count(b"{") + line.count(b"[") > DEEPEST and not _is_writable(record):
+        if line.count(b"{") + line.count(b"[") > DEEPEST and not is_writable(record):
             yield place, DeadLetter(place, f"Nested deeper than {DEEPEST} levels.", _raw(line))
             continue
         yield placed(place, record, fields)
 
 
 def _raw(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip("\r\n")
-
-
-def _is_writable(record: Any) -> bool:
-    # orjson reads four times as many levels as it writes, and a record is written within two levels more.
-    try:
-        orjson.dumps([[record]])
-    except TypeError:
-        return False
-    return True
+    # Not with U+FFFD in the place of bytes that are no UTF-8: retried, it would be a document that nobody wrote.
+    return line.decode(errors="backslashreplace").rstrip("\r\n")

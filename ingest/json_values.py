@@ -14,6 +14,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import orjson
+
 from opensearch_splade.errors import DocumentError
 
 DEEPEST = 252  # levels of nesting that orjson can write, less the two around a record
@@ -82,5 +84,17 @@ def is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_writable(record: Any) -> bool:
+    """Whether what was read as JSON is nested no deeper than can be written.
+
+    orjson reads four times as many levels as it writes, and a record is written within two levels more.
+    """
+    try:
+        orjson.dumps([[record]])
+    except TypeError:
         return False
     return True

@@ -25,6 +25,7 @@ from opensearch_splade.ingest.channel import BrokenOffError, Channel
 from opensearch_splade.ingest.content import content_hash, size_of
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
 from opensearch_splade.ingest.document_encoder import DocumentEncoder, Piece, Tokenised
+from opensearch_splade.ingest.documents import require_id
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.ingest.report import IngestReport, Progress, Sending, Teller
@@ -75,7 +76,7 @@ def run(
     """Brings every document of a source into the index, or into the dead letters.
 
     Args:
-        records: The source.
+        records: The source, each id once (see ``without_duplicates``).
         encoder: Of the index' vectors.
         writer: Of the index.
         dead_letters: For what cannot be written.
@@ -207,6 +208,7 @@ class _Run:
                     self._dead_letters.add(record)
                     continue
                 try:
+                    require_id(record.id)
                     hashed = Hashed(record, content_hash(record))
                 except DocumentError as error:
                     self._bury(record, error)

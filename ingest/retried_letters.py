@@ -14,8 +14,9 @@ import orjson
 
 from opensearch_splade.errors import DocumentError, SourceError
 from opensearch_splade.ingest.dead_letters import CAME_BEFORE, DeadLetter
-from opensearch_splade.ingest.documents import PLAIN, to_document
+from opensearch_splade.ingest.documents import PLAIN, to_document, without_duplicates
 from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.json_values import is_writable
 from opensearch_splade.types import Document
 
 _DOCUMENT = {"_id", "title", "text", "metadata"}
@@ -69,11 +70,10 @@ class RetriedLetters:
         return len(self._last)
 
     def records(self) -> Iterator[Document | DeadLetter]:
-        """The documents; what still is none comes as a dead letter again."""
+        """The documents, each id once; what still is none comes as a dead letter again."""
         last = set(self._last.values())
-        for number, letter in self._letters():
-            if number in last:
-                yield _again(letter, self._fields)
+        again = ((letter.place, _again(letter, self._fields)) for number, letter in self._letters() if number in last)
+        return without_duplicates(again)
 
     @cached_property
     def _last(self) -> dict[str, int]:
@@ -82,11 +82,14 @@ class RetriedLetters:
     def _letters(self) -> Iterator[tuple[int, DeadLetter]]:
         self._stream.seek(0)
         for number, line in enumerate(self._stream, start=1):
+            if not line.strip():
+                continue
             try:
                 fields = orjson.loads(line)
+                orjson.dumps(fields)  # reads deeper than it writes
                 letter = DeadLetter(fields["place"], fields["reason"], fields["record"], fields["id"])
             except (ValueError, KeyError, TypeError):
-                raw = line.decode(errors="replace").rstrip("\r\n")
+                raw = line.decode(errors="backslashreplace").rstrip("\r\n")
                 letter = DeadLetter(f"{self.path.name}:{number}", "The line is no dead letter.", raw)
             yield number, letter
 
@@ -105,6 +108,8 @@ def _again(letter: DeadLetter, fields: FieldMap) -> Document | DeadLetter:
         try:
             record = orjson.loads(record)
         except orjson.JSONDecodeError:
+            return letter
+        if not is_writable(record):
             return letter
     was_document = isinstance(record, dict) and record.keys() == _DOCUMENT
     try:

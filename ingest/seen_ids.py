@@ -57,7 +57,7 @@ class SeenIds:
         Raises:
             SourceError: The disk is full.
         """
-        key = hashlib.blake2b(id_.encode(), digest_size=_SLOT).digest()
+        key = hashlib.blake2b(id_.encode(errors="surrogatepass"), digest_size=_SLOT).digest()
         place = (int.from_bytes(key[:8], "big") >> (64 - self._bits)) * _SLOT
         file = self._file.fileno()
         try:

@@ -124,9 +124,8 @@ def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
     meta = IndexMeta.read(client, index)
     why = ""
     if ledger:
+        uuid = index_uuid(client, index)
         with asking(index):
-            settings = client.indices.get_settings(index=index)
-            uuid = "+".join(sorted(one["settings"]["index"]["uuid"] for one in settings.values()))
             cluster = client.info()["cluster_uuid"]
             refresh(client, index)
             stored = client.count(index=index)["count"]
@@ -137,6 +136,64 @@ def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
         with asking(index):
             client.indices.put_mapping(index=index, body={"_meta": replace(meta, ledger=known_by).to_json()})
     return why
+
+
+def index_uuid(client: OpenSearch, index: str) -> str:
+    """The index' own id, which one that is deleted and made anew does not keep; of an alias those of its indices.
+
+    Raises:
+        TargetError: There is no such index.
+        ClusterError: The cluster does not answer or refuses.
+    """
+    with asking(index):
+        settings = client.indices.get_settings(index=index)
+    return "+".join(sorted(one["settings"]["index"]["uuid"] for one in settings.values()))
+
+
+class Watch:
+    """Sees whether an index is still the one that a run began to write, and that run's alone.
+
+    Args:
+        client: Connected to the cluster.
+        index: Claimed (see ``claim_index``).
+        wanted: What it must say of itself.
+        ledger: That of the run.
+
+    Raises:
+        TargetError: There is no such index.
+        ClusterError: The cluster does not answer or refuses.
+    """
+
+    def __init__(self, client: OpenSearch, index: str, wanted: IndexMeta, ledger: Ledger | None) -> None:
+        self._client, self._index, self._wanted = client, index, wanted
+        self._known_by = LedgerMeta(ledger.name) if ledger else None
+        self._uuid = index_uuid(client, index)
+
+    def __call__(self) -> None:
+        """Looks again.
+
+        Raises:
+            TargetError: It was deleted, made anew, or written by another run.
+            ClusterError: The cluster does not answer or refuses.
+        """
+        meta = IndexMeta.read(self._client, self._index)
+        check_index(self._index, meta, self._wanted)
+        if index_uuid(self._client, self._index) != self._uuid:
+            raise TargetError(
+                f"index {self._index!r} was deleted and made anew during the run, so what it held before is gone: run "
+                "the same command again."
+            )
+        if meta.ledger == self._known_by:
+            return
+        if meta.ledger:
+            # Either may have written over what the other's ledger takes for stored, so neither is believed again.
+            with asking(self._index):
+                unknown = replace(meta, ledger=None).to_json()
+                self._client.indices.put_mapping(index=self._index, body={"_meta": unknown})
+        raise TargetError(
+            f"index {self._index!r} was written by another run meanwhile, which used another ledger or none: let one "
+            "run write at a time, and run the same command again."
+        )
 
 
 def check_index(index: str, found: IndexMeta, wanted: IndexMeta) -> None:

@@ -71,7 +71,8 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         "path.logs": str(make_owned(home / "logs")),
         "network.host": HOST,
         "http.port": port,
-        "transport.port": "9300-9399",  # whichever is free when it starts
+        # A range: the node takes the first that is free when it binds, so two that start at once do not collide.
+        "transport.port": "9300-9399",
         "discovery.type": "single-node",
         # A laptop's disk is often more than 85 % full; the watermarks would make the index read-only.
         "cluster.routing.allocation.disk.threshold_enabled": False,

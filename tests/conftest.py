@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from fault_table import lines
 
 from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.client import connect, redacted
@@ -38,6 +39,14 @@ def pytest_report_header() -> str:
     given = os.environ.get("OPENSEARCH_URL")
     server = f"server given at {redacted(given)}" if given else f"server {VERSIONS.opensearch} (pinned)"
     return ", ".join([_installed("onnxruntime", "onnxruntime-gpu"), _installed("opensearch-py"), server])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the fault tests did, if any ran."""
+    if table := lines():
+        terminalreporter.section("faults of the ingest")
+        for line in table:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Fault proxy: TCP between a client and the real node, where each bulk request meets the next planned fault.
 
 It works on bytes, so it can do what no server does on purpose: cut a connection before or after a request was applied,
-cut a request or an answer in its middle, deliver a request twice.
+cut a request or an answer in its middle, deliver a request twice, or long after the client gave up waiting for it.
 """
 
 from __future__ import annotations
@@ -25,17 +25,22 @@ FAULTS = (
     "cut after",
     "truncated answer",
     "garbled answer",
+    "short answer",
+    "shuffled answer",
+    "answer to others",
     "twice",
+    "late",
     "slow",
     "429",
     "502",
     "503",
+    "504",
     "413",
     "busy for half",
 )
 """What may happen to a bulk request."""
 _DELAY = 0.3  # seconds
-_BUSY = {"index": {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "queue full"}}}
+_FULL = {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "queue full"}}
 
 Hook = Callable[[int], None]
 
@@ -78,8 +83,8 @@ class FaultProxy:
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
-        for thread in list(self._threads):
-            thread.join()
+        while self._threads:  # a request that is late is delivered before the next run begins
+            self._threads.pop().join()
 
     def _start(self, work: Callable[..., None], *arguments: Any) -> None:
         thread = threading.Thread(target=work, args=arguments)
@@ -124,7 +129,9 @@ class FaultProxy:
     def _faulty(self, fault: str, head: bytes, body: bytes, lines: list[bytes]) -> bytes | None:
         if fault == "cut within":
             self._forward(head, body[: len(body) // 2], is_whole=False)
-        if fault.startswith("cut ") and fault != "cut after":
+        if fault == "late":
+            self._start(self._deliver_late, head, body)
+        if fault in {"cut before", "cut within", "late"}:
             return None
         if fault.isdigit():
             return _http(int(fault), b"{}")
@@ -132,6 +139,8 @@ class FaultProxy:
             return self._half(head, lines)
         if fault == "slow":
             time.sleep(_DELAY)
+        if fault in _REORDERED:
+            head = _without(head, b"accept-encoding")
         for _ in range(2 if fault == "twice" else 1):
             answer = self._forward(head, body) or b""
         changed = {
@@ -139,7 +148,14 @@ class FaultProxy:
             "truncated answer": answer[: len(answer) * 2 // 3] + _CUT,
             "garbled answer": _http(200, b"<html>It works!</html>"),
         }
+        if fault in _REORDERED:
+            return _http(200, json.dumps(_REORDERED[fault](json.loads(answer.partition(b"\r\n\r\n")[2]))).encode())
         return changed.get(fault, answer)
+
+    def _deliver_late(self, head: bytes, body: bytes) -> None:
+        time.sleep(_DELAY)
+        with suppress(OSError):  # the node may be gone by then
+            self._forward(head, body)
 
     def _half(self, head: bytes, lines: list[bytes]) -> bytes:
         """The node takes every other document; for the rest its queue is full."""
@@ -147,20 +163,19 @@ class FaultProxy:
         taken = b"".join(pairs[1::2])
         if not taken:
             return _http(429, b"{}")
-        dropped = (b"content-length", b"content-encoding", b"accept-encoding")
-        plain = b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(dropped))
+        plain = _without(head, b"content-length", b"content-encoding", b"accept-encoding")
         start, _, rest = plain.partition(b"\r\n")
         plain = start + b"\r\nContent-Length: %d\r\n" % len(taken) + rest
         answer = self._forward(plain, taken) or b""
         items = iter(json.loads(answer.partition(b"\r\n\r\n")[2])["items"])
-        mixed = [next(items) if place % 2 else _BUSY for place in range(len(pairs))]
+        ids = [json.loads(line)["index"]["_id"] for line in lines[::2]]
+        mixed = [next(items) if place % 2 else {"index": {"_id": id_, **_FULL}} for place, id_ in enumerate(ids)]
         return _http(200, json.dumps({"took": 1, "errors": True, "items": mixed}).encode())
 
     def _forward(self, head: bytes, body: bytes, *, is_whole: bool = True) -> bytes | None:
         with socket.create_connection(self._node, timeout=60) as node:
-            start, _, rest = head.partition(b"\r\n")
-            lines = [line for line in rest.split(b"\r\n") if not line.lower().startswith(b"connection:")]
-            node.sendall(start + b"\r\nConnection: close\r\n" + b"\r\n".join(lines) + body)
+            start, _, rest = _without(head, b"connection").partition(b"\r\n")
+            node.sendall(start + b"\r\nConnection: close\r\n" + rest + body)
             if not is_whole:
                 return None
             parts = []
@@ -169,6 +184,24 @@ class FaultProxy:
         return b"".join(parts)
 
 
+def _without(head: bytes, *names: bytes) -> bytes:
+    """A request's head without some of its lines."""
+    starts = tuple(name + b":" for name in names)
+    return b"\r\n".join(line for line in head.split(b"\r\n") if not line.lower().startswith(starts))
+
+
+def _of_others(answer: dict[str, Any]) -> dict[str, Any]:
+    for item in answer["items"]:
+        item["index"]["_id"] += " of another"
+    return answer
+
+
+_REORDERED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "short answer": lambda answer: {**answer, "items": answer["items"][:-1]},
+    "shuffled answer": lambda answer: {**answer, "items": answer["items"][::-1]},
+    "answer to others": _of_others,
+}
+"""Whole answers, of which a client must not take one document's outcome for another's."""
 _CUT = b"\0cut"
 """Marks an answer after which the connection is cut; the client never gets as far as reading it as one."""
 

@@ -1,155 +1,115 @@
 """Law 5 on the real node: killed, cut off, refused and answered wrongly, each document is there once and as it is now.
 
-``OSPLADE_KILLS`` and ``OSPLADE_FAULTS`` say how many of each, ``make faults`` takes many; ``OSPLADE_SEED`` repeats a
-run.
+``fault_settings.py`` says how many of each and by which seed; ``make faults`` takes many. A table of what happened
+stands at the end of the test run.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
 import subprocess
-import sys
+import threading
 import time
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from fault_corpus import Corpus
 from fault_proxy import FAULTS, FaultProxy
+from fault_settings import FAULT_COUNT, IN_DOUBT, KILLS, NODE_KILLS, PATIENCE, command, small_and_quick
+from fault_table import SEED, Row, timed
 from opensearchpy import OpenSearch
 
-from opensearch_splade.cli.main import main
-from opensearch_splade.ingest import sender
-from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.errors import NodeError
+from opensearch_splade.ingest import bulk, sender
 from opensearch_splade.ingest.ledger import Entry, Ledger
-from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.capabilities import probe
+from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.launcher import RunningNode
+from opensearch_splade.plugin.node_config import free_port, is_free
+from opensearch_splade.plugin.node_state import LocalNode
 from opensearch_splade.plugin.scan import scan
-from opensearch_splade.types import Document
 
 pytestmark = pytest.mark.server
 
-KILLS = int(os.environ.get("OSPLADE_KILLS", "5"))
-FAULT_COUNT = int(os.environ.get("OSPLADE_FAULTS", "20"))
-SEED = int(os.environ.get("OSPLADE_SEED", "20261125"))
-BULK = 25  # documents in a request: small, so that a small corpus meets many faults
-MOMENTS = ("before", "after", "soon after")
-"""A bulk request has not reached the node; was applied, and the client does not know; or the client was told."""
+MOMENTS = ("before", "after", "soon after", "any time")
+"""A bulk request has not reached the node; was applied, and the client does not know; or was told; or whenever."""
 
 
-class Corpus:
-    """Documents that change from run to run, and the index that must follow them."""
-
-    def __init__(self, folder: Path, count: int, luck: random.Random) -> None:
-        self.folder, self.luck = folder, luck
-        self.path = folder / "corpus.jsonl"
-        self.documents = [f"The first fox runs over hill {number}." for number in range(count)]
-
-    def change(self, count: int) -> None:
-        """Some documents get another text, or go back to one they had."""
-        for number in self.luck.sample(range(len(self.documents)), count):
-            colour = self.luck.choice(["red", "grey", "white"])
-            self.documents[number] = f"The {colour} fox runs over hill {number}."
-        self.write()
-
-    def write(self) -> None:
-        """As the source of the next run."""
-        lines = [json.dumps({"_id": f"d{number}", "text": text}) for number, text in enumerate(self.documents)]
-        self.path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    def arguments(self, index: str, url: str) -> list[str]:
-        """The command that brings them into the index."""
-        where = ["--index", index, "--url", url, "--dead-letters", str(self.folder / "dead.jsonl")]
-        return ["ingest", str(self.path), "--bundle", "splade-tiny", *where, "--json"]
-
-    def ledger(self, index: str) -> Path:
-        """The ledger that is taken by default."""
-        return self.folder / f"osplade-ledger-{index}.sqlite"
-
-    def entries(self) -> dict[str, str]:
-        """Id to content hash."""
-        found = [one for one in read_source(str(self.path)) if isinstance(one, Document)]
-        return {one.id: content_hash(one) for one in found}
+@pytest.fixture
+def row(request: pytest.FixtureRequest) -> Iterator[Row]:
+    """A line of the table."""
+    with timed(request.node.name) as made:
+        yield made
 
 
-def run_here(*arguments: str, code: int = 0) -> dict[str, Any]:
-    """A command in this process, with JSON."""
-    result = CliRunner().invoke(main, list(arguments))
-    assert result.exit_code == code, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small requests, soon repeated, in this process."""
+    monkeypatch.setattr(sender, "BULK_DOCUMENTS", sender.BULK_DOCUMENTS)
+    monkeypatch.setattr(bulk, "RetryPolicy", bulk.RetryPolicy)
+    small_and_quick()
 
 
-def audit(corpus: Corpus, index: str, url: str) -> dict[str, Any]:
-    """Nothing lost, extra, doubled or stale."""
-    found = run_here("audit", str(corpus.path), "--index", index, "--url", url, "--bundle", "splade-tiny", "--json")
-    assert found["clean"], found
-    assert found["source"] == found["stored"] == len(corpus.documents)
-    return found
+def luck_of(test: int) -> random.Random:
+    return random.Random(SEED + test)  # noqa: S311 - not for secrets
 
 
-def check_vectors(corpus: Corpus, client: OpenSearch, index: str, luck: random.Random) -> None:
-    """Some documents hold the very features of their text."""
-    encoder = SparseEncoder.load("splade-tiny")
-    numbers = luck.sample(range(len(corpus.documents)), 10)
-    found = client.mget(index=index, body={"ids": [f"d{number}" for number in numbers]})["docs"]
-    vectors = encoder.encode_documents([corpus.documents[number] for number in numbers])
-    for one, row in zip(found, vectors, strict=True):
-        features = encoder.features(*row)
-        assert one["_source"]["sparse"].keys() == features.keys()
-        assert list(one["_source"]["sparse"].values()) == pytest.approx(list(features.values()), rel=2**-9)
+def start(corpus: Corpus, index: str, url: str, patience: float = 240) -> subprocess.Popen[str]:
+    """An ingest in a process of its own."""
+    corpus.row.runs += 1
+    env = os.environ | {PATIENCE: str(patience)}
+    arguments = command(*corpus.arguments(index, url))
+    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
-def test_killed_at_any_moment(
-    tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """SIGKILL around a random bulk request. The ledger never says more than the index holds, and hardly less."""
-    luck = random.Random(SEED)  # noqa: S311 - not for secrets
-    corpus = Corpus(tmp_path, 800, luck)
-    corpus.write()
-    program = f"from opensearch_splade.ingest import sender; sender.BULK_DOCUMENTS = {BULK}\n"
-    program += "from opensearch_splade.cli.main import main; main()"
-    behind, moments, start = [], Counter[str](), time.monotonic()
+@pytest.mark.usefixtures("quick")
+def test_killed_at_any_moment(tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str, row: Row) -> None:
+    """SIGKILL around random bulk requests and between. The ledger never says more than the index holds, hardly less."""
+    luck = luck_of(1)
+    corpus = Corpus(tmp_path, 600, luck, row)
+    behind = []
     for count in range(KILLS):
-        corpus.change(200)
+        corpus.change(200, come=10)
         before = unnoted(corpus, client, index_name)
-        moment = MOMENTS[count % len(MOMENTS)]
-        at, pause = luck.randrange(8), luck.random() / 20
-        running: subprocess.Popen[bytes]
+        kill_one(corpus, node.url, index_name, MOMENTS[count % len(MOMENTS)])
+        behind.append(len(unnoted(corpus, client, index_name) - before))  # not those of earlier kills
+        assert behind[-1] <= IN_DOUBT
+    corpus.ingest(index_name, node.url)
+    corpus.audit(index_name, node.url)
+    corpus.check_vectors(client, index_name)
+    assert corpus.ingest(index_name, node.url)["indexed"] == 0
+    row.remark = f"acknowledged but not yet noted, so encoded again, {max(behind)} documents at most (bound {IN_DOUBT})"
+    assert row.met.total() >= KILLS * 0.8  # a run may end before it is killed
 
-        def kill(number: int, at: int = at, pause: float = 0.0) -> None:
-            if number == at:
-                time.sleep(pause)
-                running.send_signal(signal.SIGKILL)  # noqa: B023 - the one that runs
 
-        hooks: dict[str, Any] = {"before": kill} if moment == "before" else {"after": kill}
-        if moment == "soon after":
-            hooks = {"after": lambda number, at=at, pause=pause: kill(number - 1, at, pause)}
-        with FaultProxy(node.url, **hooks) as proxy:
-            command = [sys.executable, "-c", program, *corpus.arguments(index_name, proxy.url)]
-            running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            moments[moment if running.wait() == -signal.SIGKILL else "came through"] += 1
-        doubtful = unnoted(corpus, client, index_name)
-        behind.append(len(doubtful - before))  # not those that an earlier kill left and this run did not come to
-        assert behind[-1] <= sender.WRITERS * BULK
-    done = run_here(*corpus.arguments(index_name, node.url))
-    assert done["indexed"] + done["unchanged"] == len(corpus.documents)
-    audit(corpus, index_name, node.url)
-    check_vectors(corpus, client, index_name, luck)
-    again = run_here(*corpus.arguments(index_name, node.url))
-    assert (again["indexed"], again["unchanged"]) == (0, len(corpus.documents))
-    with capsys.disabled():
-        print(
-            f"\n{KILLS} kills ({dict(moments)}): 0 lost, 0 double, 0 stale; acknowledged but not yet noted, so encoded "
-            f"again: {max(behind)} documents at most (bound {sender.WRITERS * BULK}), {sum(behind)} in all; "
-            f"{time.monotonic() - start:.0f} s"
-        )
+def kill_one(corpus: Corpus, url: str, index: str, moment: str) -> None:
+    """An ingest, killed; or it came through before."""
+    at, pause = corpus.luck.randrange(10), corpus.luck.random()
+    is_there = threading.Event()
+    running: subprocess.Popen[str]
+
+    def kill(number: int) -> None:
+        is_there.wait()
+        if number == at + (moment == "soon after"):
+            time.sleep(pause / 20 if moment == "soon after" else 0)
+            running.send_signal(signal.SIGKILL)
+
+    hooks: dict[str, Any] = {"before": {"before": kill}, "any time": {}}.get(moment, {"after": kill})
+    with FaultProxy(url, **hooks) as proxy, start(corpus, index, proxy.url) as running:
+        is_there.set()
+        if moment == "any time":
+            time.sleep(pause * 1.5)
+            running.send_signal(signal.SIGKILL)
+        _, said = running.communicate()
+    assert running.returncode in {0, -signal.SIGKILL}, said
+    corpus.row.met[f"killed {moment}"] += running.returncode != 0
 
 
 def unnoted(corpus: Corpus, client: OpenSearch, index: str) -> set[str]:
@@ -166,35 +126,117 @@ def unnoted(corpus: Corpus, client: OpenSearch, index: str) -> set[str]:
     return current - known
 
 
-def test_a_cluster_in_trouble(
-    tmp_path: Path,
-    node: RunningNode,
-    client: OpenSearch,
-    index_name: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_cluster_in_trouble(tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str, row: Row) -> None:
     """Connections cut before, within and after, refusals, half refusals, answers that are cut, wrong or doubled."""
-    monkeypatch.setattr(sender, "BULK_DOCUMENTS", BULK)
-    luck = random.Random(SEED + 1)  # noqa: S311 - not for secrets
-    corpus = Corpus(tmp_path, 500, luck)
-    left, met, retries, runs, start = FAULT_COUNT, Counter[str](), 0, 0, time.monotonic()
+    luck = luck_of(2)
+    corpus = Corpus(tmp_path, 400, luck, row)
+    corpus.ingest(index_name, node.url)
+    left, retries = FAULT_COUNT, 0
     while left:
-        corpus.change(400)
+        corpus.change(300, come=10, go=8)
         # Every kind as often as any other, mixed with requests that meet no fault.
-        some = [FAULTS[(left - each) % len(FAULTS)] for each in range(min(left, 20))]
+        some = [FAULTS[(left - each) % len(FAULTS)] for each in range(min(left, 25))]
         left -= len(some)
         faults = [*some, *[""] * 5]
         luck.shuffle(faults)
         with FaultProxy(node.url, faults) as proxy:
-            report = run_here(*corpus.arguments(index_name, proxy.url))
-        assert (report["dead"], report["indexed"] + report["unchanged"]) == (0, len(corpus.documents))
-        met, retries, runs = met + proxy.met, retries + report["retries"], runs + 1
-        audit(corpus, index_name, node.url)
-    check_vectors(corpus, client, index_name, luck)
-    with capsys.disabled():
-        print(
-            f"\n{met.total()} faults in {runs} runs ({dict(sorted(met.items()))}): 0 lost, 0 double, 0 stale; "
-            f"{retries} documents sent again; {time.monotonic() - start:.0f} s"
-        )
-    assert met.total() >= FAULT_COUNT * 0.8  # a run may end before it met all
+            retries += corpus.ingest(index_name, proxy.url)["retries"]
+        left += len([one for one in proxy.faults if one])  # the run ended before it met them
+        row.met += proxy.met
+        corpus.audit(index_name, node.url)
+    corpus.check_vectors(client, index_name)
+    assert not corpus.dead_letters.exists()
+    row.remark = f"{retries:,} documents sent again"
+    assert row.met.total() >= FAULT_COUNT * 0.95  # a single document is not refused as too large
+
+
+@pytest.fixture
+def mortal(open_folder: Path) -> Iterator[LocalNode]:
+    """A node of this test's own, which may be killed."""
+    home = open_folder / "mortal"
+    try:
+        started = local.start(home, heap="512m", port=free_port(9650))
+    except NodeError as error:
+        pytest.skip(f"NO NODE WAS KILLED: a second one cannot be started here ({error})")
+    yield started
+    local.stop(home, purge=True)
+
+
+def test_a_node_that_is_killed(tmp_path: Path, mortal: LocalNode, index_name: str, row: Row) -> None:
+    """SIGKILL to the node, then a start: a patient run goes on; one whose patience ends says so, and is run again."""
+    luck = luck_of(3)
+    corpus = Corpus(tmp_path, 500, luck, row)
+    with start(corpus, index_name, mortal.url) as first:
+        assert first.wait() == 0
+    for count in range(NODE_KILLS):
+        corpus.change(300, come=10)
+        is_patient = bool(count % 2)
+        with Reaper(mortal, at=luck.randrange(8), before=luck.random() < 0.5) as reaper:
+            if is_patient:
+                reaper.restart()
+            with start(corpus, index_name, reaper.proxy.url, 240 if is_patient else 2) as running:
+                _, said = running.communicate()
+        row.met["node killed"] += 1
+        if is_patient:
+            assert running.returncode == 0, said
+        else:
+            assert running.returncode == 1
+            assert "Traceback" not in said
+            assert "connection failed" in said
+            assert "run the same command again" in " ".join(said.split())
+            with start(corpus, index_name, mortal.url) as again:
+                _, said = again.communicate()
+            assert again.returncode == 0, said
+        corpus.audit(index_name, mortal.url)
+    with closing(connect(mortal.url)) as client:
+        corpus.check_vectors(client, index_name)
+
+
+class Reaper:
+    """Kills a node around a bulk request that goes through its proxy; as a context it starts the node again at its end.
+
+    Args:
+        node: Ours.
+        at: Number of the request.
+        before: Whether the request comes too late to be applied.
+    """
+
+    def __init__(self, node: LocalNode, at: int, *, before: bool) -> None:
+        self._node, self._at = node, at
+        self._dead = threading.Event()
+        self._restarting: threading.Thread | None = None
+        hooks: dict[str, Any] = {"before" if before else "after": self._reap}
+        self.proxy = FaultProxy(node.url, **hooks)
+
+    def _reap(self, number: int) -> None:
+        if number == self._at:
+            found = local.running_node(self._node.home)
+            assert found
+            os.kill(found.pid, signal.SIGKILL)
+            while found.is_alive:
+                time.sleep(0.01)
+            self._dead.set()
+
+    def restart(self) -> None:
+        """As soon as it is dead, beside the run."""
+        self._restarting = threading.Thread(target=self._restart)
+        self._restarting.start()
+
+    def _restart(self) -> None:
+        assert self._dead.wait(120)
+        port = int(self._node.url.rpartition(":")[2])
+        while not is_free(port):  # the last thread of the dead process has not ended yet
+            time.sleep(0.01)
+        local.start(self._node.home, heap="512m", port=port)
+
+    def __enter__(self) -> Reaper:
+        self.proxy.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.proxy.__exit__(None, None, None)
+        if self._restarting:
+            self._restarting.join()
+        else:
+            self._restart()

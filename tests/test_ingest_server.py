@@ -325,8 +325,9 @@ class Faulty:
         """The node takes every other item; for the rest its write queue is full."""
         status, content = forward(self.node, handler, b"".join(actions[1::2]))
         taken = iter(json.loads(content)["items"])
-        busy = {"index": {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "queue full"}}}
-        items = [next(taken) if place % 2 else busy for place in range(len(actions))]
+        busy = {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "queue full"}}
+        ids = [json.loads(action.splitlines()[0])["index"]["_id"] for action in actions]
+        items = [next(taken) if place % 2 else {"index": {"_id": id_, **busy}} for place, id_ in enumerate(ids)]
         answer(handler, status, json.dumps({"took": 1, "errors": True, "items": items}).encode())
 
 

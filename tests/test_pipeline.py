@@ -219,6 +219,17 @@ def test_a_refused_document_is_not_noted(dead: DeadLetterFile, ledger: Ledger) -
     assert (report.indexed, report.dead, ledger.documents) == (2, 1, 2)
 
 
+@pytest.mark.parametrize("bad", ["", "x" * 513, "ü" * 257, "\ud800"], ids=ascii)
+def test_an_id_that_no_index_takes_is_a_dead_letter(bad: str, dead: DeadLetterFile, ledger: Ledger) -> None:
+    """Documents made in Python went through no source; such an id would spoil a whole request, or the ledger."""
+    encoder = Plain()
+    given = [Document(bad, "a"), Document("x" * 512, "b")]
+    report = pipeline.run(given, encoder, Willing(), dead, ledger=ledger)  # type: ignore[arg-type]
+    assert encoder.encoded == ["x" * 512]
+    assert (report.read, report.indexed, report.dead) == (2, 1, 1)
+    assert json.loads(dead.path.read_bytes())["reason"].startswith("The id ")
+
+
 def test_what_json_cannot_hold_is_a_dead_letter(dead: DeadLetterFile) -> None:
     """And the rest goes on."""
     odd = Document("odd", "text", "", {"big": 2**70})
