@@ -105,7 +105,7 @@ def test_whoever_refuses_every_request_does_not_blame_the_documents(
     refused = pytest.raises(GaveUpError, match=r"refused a bulk request.*HTTP 400")
     with FaultProxy(node.url, ["400"] * 1000) as proxy, connect(proxy.url) as other, refused as caught:
         BulkWriter(other, index, QUICK).write(ACTIONS)
-    assert (caught.value.refused, caught.value.pending) == ([], len(ACTIONS))
+    assert (caught.value.refused, caught.value.pending) == ([], [one.id for one in ACTIONS])
     assert written(client, index) == {}
 
 
@@ -165,7 +165,7 @@ def test_documents_are_given_up_only_when_their_index_is_confirmed(client: OpenS
     def confirm() -> None:
         raise TargetError("another index")
 
-    writer = BulkWriter(client, index, QUICK, confirm)
+    writer = BulkWriter(client, index, QUICK, confirm=confirm)
     assert writer.write(ACTIONS) == []
     with pytest.raises(TargetError, match="another index"):
         writer.write([*ACTIONS, REFUSED])
