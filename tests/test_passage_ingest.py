@@ -190,6 +190,7 @@ def test_added_features_are_searched_with_the_learned_ones(place: Place) -> None
 def test_an_index_keeps_to_its_passages(place: Place) -> None:
     """Vectors of other passages are refused, by the option that differs."""
     place.ingest(LONG, more=("--passages", "late:12", "--store-passages", "nested"))
+    letters = ("--dead-letters", str(place.folder / "dead.jsonl"))  # the ledger lies beside it
     for more, option in (
         ((), "--passages late:12, and this run has none"),
         (("--passages", "late:24", "--store-passages", "nested"), "--passages late:12, and this run has late:24"),
@@ -197,10 +198,10 @@ def test_an_index_keeps_to_its_passages(place: Place) -> None:
         (("--passages", "late:12", "--store-passages", "nested", "--gate", "density@0.1"), "--gate"),
         (("--passages", "late:12", "--store-passages", "nested", "--static-field", "x"), "--static-field"),
     ):
-        result = place.call("ingest", str(place.source), *more)
+        result = place.call("ingest", str(place.source), *letters, *more)
         assert result.exit_code == 1
         assert option in result.stderr
-    result = place.call("ingest", str(place.source), "--passages", "late:9999")
+    result = place.call("ingest", str(place.source), *letters, "--passages", "late:9999")
     assert "takes 256 tokens at once, which leaves 254" in result.stderr
 
 
