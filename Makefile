@@ -53,5 +53,5 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Installing what the tests need (torch is large: some minutes) ..."
-	@$(PIP) --editable '.[cpu,docker,eval,export,node,remote,tables,zstd]' --group dev
+	@$(PIP) --editable '.[cpu,docker,eval,export,node,ray,remote,tables,zstd]' --group dev
 	@touch $@

@@ -11,7 +11,15 @@ import orjson
 from rich.console import Console
 
 from opensearch_splade.cli import options
-from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, default_ledger, forecast, retry, run_job
+from opensearch_splade.cli.ingesting import (
+    DEAD_LETTERS,
+    IngestJob,
+    RayOptions,
+    default_ledger,
+    forecast,
+    retry,
+    run_job,
+)
 from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights
 from opensearch_splade.ingest.field_map import FieldMap
@@ -45,7 +53,7 @@ SOME_DEAD = 3
 )
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="File that notes what is in the index, so that only new and changed documents are encoded. "
     "[default: osplade-ledger-INDEX.sqlite beside the dead letters]",
 )
@@ -62,6 +70,17 @@ SOME_DEAD = 3
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: several processes share the files, on this machine or on the Ray cluster that $RAY_ADDRESS names; they "
+    "need the files and bundles under the same paths.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes of --engine ray. [default: one a GPU or, on CPUs, a machine]"
+)
 @click.option("--dry-run", is_flag=True, help="Read everything, encode a sample, write nothing.")
 @options.device
 @options.cluster
@@ -83,6 +102,8 @@ def ingest(
     analyzer: str,
     shards: int,
     replicas: int | None,
+    engine: str,
+    workers: int | None,
     dry_run: bool,
     device: Device,
     url: str | None,
@@ -114,6 +135,10 @@ def ingest(
         raise click.UsageError("--retry-dead-letters goes without --query-weights, --dry-run and --again.")
     if no_ledger and (ledger or again):
         raise click.UsageError("--no-ledger goes without --ledger and --again.")
+    if workers and engine != "ray":
+        raise click.UsageError("--workers goes with --engine ray.")
+    if engine == "ray" and (no_ledger or retried):
+        raise click.UsageError("--engine ray goes without --no-ledger and --retry-dead-letters.")
     if not (no_ledger or ledger):
         ledger = default_ledger(retried or dead_letters, index)
     job = IngestJob(
@@ -128,6 +153,7 @@ def ingest(
         options=IndexOptions(analyzer, shards, replicas),
         ledger=ledger,
         again=again,
+        ray=RayOptions(url, insecure, workers) if engine == "ray" else None,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,21 +21,40 @@ from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.files import find_files
 from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.pruning import Pruning
+from opensearch_splade.ingest.ray_engine import Connection, RayEngine, Work
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.retried_letters import RetriedLetters
-from opensearch_splade.ingest.sources import count_records, read_source, shown
+from opensearch_splade.ingest.shares import cut
+from opensearch_splade.ingest.sources import count_records, is_files, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, check_index, claim_index, meta_for, prepare_index
-from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder, shipped_with
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
+from opensearch_splade.plugin.client import known_url
 from opensearch_splade.plugin.query_weights import save_query_weights
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
 
 DEAD_LETTERS = Path("dead-letters.jsonl")
 SAMPLE = 64
+
+
+class RayOptions(NamedTuple):
+    """Of a run on Ray.
+
+    Attributes:
+        url: The cluster that workers write to; ``None`` for the known one.
+        insecure: Do not verify its certificate.
+        workers: How many; ``None`` for as many as there are GPUs or machines.
+    """
+
+    url: str | None = None
+    insecure: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,7 @@ class IngestJob:
         ledger: What is known to be in the index; ``None`` encodes everything.
         again: Forget the ledger first.
         letters: Dead letters to retry in place of a source.
+        ray: Run on Ray, if wanted.
     """
 
     source: str
@@ -68,6 +88,7 @@ class IngestJob:
     ledger: Path | None = None
     again: bool = False
     letters: RetriedLetters | None = None
+    ray: RayOptions | None = None
 
     @property
     def meta(self) -> IndexMeta:
@@ -86,18 +107,28 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
     records = _records(cluster, job)
     encoder = job.encoder()
-    encoder.load()
     writer = BulkWriter(cluster.client, job.index)
-    with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
+    with _engine(job, encoder) as ray, DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
             console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
         if ledger and job.again:
             ledger.forget_all()
         with _progress(job, console) as on_progress:
-            report = run(
-                records, encoder, writer, dead_letters, on_progress, ledger=ledger, newest_known=job.letters is not None
-            )
+            if ray and isinstance(ledger, LedgerShards):
+                ledger.close()  # the keepers open it, each its part
+                shares = cut(find_files(job.source), ray.workers)
+                report = ray.ingest(shares, ledger.path, job.dead_letters, on_progress, encoder.frequencies)
+            else:
+                report = run(
+                    records,
+                    encoder,
+                    writer,
+                    dead_letters,
+                    on_progress,
+                    ledger=ledger,
+                    newest_known=job.letters is not None,
+                )
     with asking(job.index):
         cluster.client.indices.refresh(index=job.index)
     # Deleted during the run, the index was made anew by the next bulk request, with a mapping of the server's own.
@@ -115,9 +146,41 @@ def retry(cluster: Cluster, job: IngestJob, path: Path, console: Console) -> Ing
     return report
 
 
-def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | None]:
-    """The ledger of a job, locked, if it has one."""
-    return Ledger(job.ledger) if job.ledger else nullcontext()
+def _engine(job: IngestJob, encoder: DocumentEncoder) -> AbstractContextManager[RayEngine | None]:
+    """Loads what encodes, here or in workers, so that what cannot run fails before anything is written."""
+    if job.ray is None:
+        encoder.load()
+        return nullcontext()
+    if not is_files(job.source):
+        raise SourceError(
+            f"--engine ray shares files among its workers, and {shown(job.source)} has none: leave --engine out, or "
+            "write it to files first."
+        )
+    work = Work(
+        connection=Connection(job.ray.url or known_url(), job.ray.insecure),
+        index=job.index,
+        fields=job.fields,
+        sparse=_on_any_machine(job.sparse.bundle),
+        dense=_on_any_machine(job.dense.bundle) if job.dense else None,
+        pruning=job.pruning,
+        marker=encoder.marker,
+        device=job.sparse.device,
+        counts=encoder.counts_all,
+    )
+    return RayEngine(work, job.ray.workers)
+
+
+def _on_any_machine(bundle: Bundle) -> str:
+    """A shipped bundle lies where the package does, others under one path."""
+    is_shipped = bundle.folder in shipped_with(bundle.manifest.fingerprint)
+    return bundle.folder.name if is_shipped else str(bundle.folder.absolute())
+
+
+def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | LedgerShards | None]:
+    """The ledger of a job, locked, if it has one; a new one of a run on Ray is made in shards."""
+    if job.ledger is None:
+        return nullcontext()
+    return LedgerShards(job.ledger) if job.ray or job.ledger.is_dir() else Ledger(job.ledger)
 
 
 def default_ledger(dead_letters: Path, index: str) -> Path:

@@ -25,7 +25,7 @@ from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
 from opensearch_splade.ingest.document_encoder import DocumentEncoder, Encoded, Hashed
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
-from opensearch_splade.ingest.ledger import Entry, Ledger
+from opensearch_splade.ingest.ledger import Entry, Rows
 from opensearch_splade.ingest.report import IngestReport, Progress, Teller
 from opensearch_splade.ingest.sender import Sender
 from opensearch_splade.onnx_models.batches import Tokens
@@ -52,7 +52,7 @@ def run(
     dead_letters: DeadLetterFile,
     on_progress: Progress = lambda _: None,
     *,
-    ledger: Ledger | None = None,
+    ledger: Rows | None = None,
     newest_known: bool = False,
 ) -> IngestReport:
     """Brings every document of a source into the index, or into the dead letters.
@@ -85,7 +85,7 @@ class _Run:
         writer: BulkWriter,
         dead_letters: DeadLetterFile,
         on_progress: Progress,
-        ledger: Ledger | None,
+        ledger: Rows | None,
         *,
         newest_known: bool,
     ) -> None:

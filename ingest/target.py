@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import ClusterError, TargetError
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, LedgerMeta, SparseMeta
 from opensearch_splade.ingest.ledger import Ledger, Target
+from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.pruning import Pruning
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.index import HASH, index_body
@@ -93,7 +94,7 @@ def _add_hash(client: OpenSearch, index: str) -> None:
             client.indices.put_mapping(index=index, body={"properties": {"hash": HASH}})
 
 
-def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
+def claim_index(client: OpenSearch, index: str, ledger: Ledger | LedgerShards | None) -> str:
     """Notes in the index which ledger knows its documents, before the first is written.
 
     Args:
