@@ -1,9 +1,9 @@
 """Ledger shards: one ledger in several files, so that several processes can keep it, each its own part.
 
 A row lies in the shard that its *id* decides and nothing else: not the file that the document came from, not the
-number of workers. So there is one row of a document at most wherever it stands and whoever sends it. A file may be moved,
-renamed or cut otherwise, and a document may move between files, and no row becomes wrong by that. All shards have one
-name, which the index notes, and are counted together.
+number of workers. So there is one row of a document at most wherever it stands and whoever sends it. A file may be
+moved, renamed or cut otherwise and a document may move between files: no row becomes wrong. All shards have one name,
+which the index notes, and are counted together.
 """
 
 from __future__ import annotations

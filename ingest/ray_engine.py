@@ -13,10 +13,11 @@ Ray is given functions and values of ours only, and reads nothing that a source 
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import ceil
@@ -161,9 +162,11 @@ class RayEngine:
         self._work, self._wanted = work, workers
         self._keepers: list[Any] = []
         self._workers: list[Any] = []
+        self._stdout = ExitStack()
 
     def __enter__(self) -> Self:
         self._ray, self._is_ours = _started()
+        self._stdout.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of deaths; ours is for results
         try:
             count, device, needs = self._shape()
             options = {"max_restarts": -1, "max_task_retries": RETRIES, "scheduling_strategy": "SPREAD", **needs}
@@ -266,6 +269,7 @@ class RayEngine:
             self._ray.kill(keeper)
         if self._is_ours:
             self._ray.shutdown()
+        self._stdout.close()
 
 
 def _started() -> tuple[ModuleType, bool]:
