@@ -19,7 +19,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -47,7 +47,12 @@ RETRIES = 3
 """Times that a share is begun again because its worker died, before the run ends."""
 WORKERS_EACH = 8
 """Workers that share a keeper."""
+_NONE = -1  # no share
 _TELL = 0.5  # seconds between two reports
+_LOOK = (
+    "Most often memory was short: give fewer --workers, or look into Ray's logs. Run the same command again to go on: "
+    "nothing is doubled."
+)
 _STORE = 128 * 2**20  # bytes of Ray's object store: nothing large goes through it
 
 
@@ -142,6 +147,10 @@ class _Worker:
         return connect(to.url, user=to.user, password=to.password, ca_certs=to.ca_certs, insecure=to.insecure)
 
 
+class _DiedError(OspladeError):
+    """A worker's process or machine is gone."""
+
+
 class RayEngine:
     """Workers that are ready to ingest. As a context it ends all that it began, however it is left.
 
@@ -169,10 +178,13 @@ class RayEngine:
         self._stdout.enter_context(redirect_stdout(sys.stderr))  # where Ray tells of deaths; ours is for results
         try:
             count, device, needs = self._shape()
-            options = {"max_restarts": -1, "max_task_retries": RETRIES, "scheduling_strategy": "SPREAD", **needs}
-            worker = self._ray.remote(_Worker).options(**options)
-            self._workers = [worker.remote(replace(self._work, device=device)) for _ in range(count)]
-            _worked([one.load.remote() for one in self._workers], "loads the bundle")
+            self._make = partial(
+                self._ray.remote(_Worker).options(scheduling_strategy="SPREAD", **needs).remote,
+                replace(self._work, device=device),
+            )
+            self._workers = [self._make() for _ in range(count)]
+            dead = OspladeError(f"A worker died while it loaded the bundle. {_LOOK}")
+            answers([one.load.remote() for one in self._workers], dead)
         except BaseException:
             self._end()
             raise
@@ -211,23 +223,44 @@ class RayEngine:
         start = time.monotonic()
         names = [" … ".join(dict.fromkeys([share[0].name, share[-1].name])) for share in shares]
         self._keepers = self._start_keepers(ledger, dead_letters, names)
-        waiting, free = deque(enumerate(shares)), list(self._workers)
-        running: dict[Any, tuple[Any, int]] = {}
-        reports = dict[int, IngestReport]()
-        while waiting or running:
+        waiting, free = deque(range(len(shares))), list(self._workers)
+        running: dict[Any, tuple[Any, int]] = {}  # a worker that is to replace a dead one has no share yet: _NONE
+        reports, deaths = dict[int, IngestReport](), Counter[int]()
+        while len(reports) < len(shares):
             while waiting and free:
-                number, share = waiting.popleft()
-                worker = free.pop()
-                running[worker.ingest.remote(number, share, self._keepers)] = worker, number
+                worker, number = free.pop(), waiting.popleft()
+                running[worker.ingest.remote(number, shares[number], self._keepers)] = worker, number
             for reference in self._ray.wait(list(running), timeout=_TELL)[0]:
                 worker, number = running.pop(reference)
-                ((reports[number], counted),) = _worked([reference], f"reads {names[number]}")
+                try:
+                    (answer,) = answers([reference], _DiedError())
+                except _DiedError as error:
+                    deaths[number] += 1
+                    if deaths[number] > RETRIES:
+                        doing = "loads the bundle" if number == _NONE else f"reads {names[number]}"
+                        raise OspladeError(f"The worker that {doing} died {RETRIES + 1} times. {_LOOK}") from error
+                    if number != _NONE:
+                        waiting.appendleft(number)
+                    worker = self._replace(worker)
+                    running[worker.load.remote()] = worker, _NONE
+                    continue
+                free.append(worker)
+                if number == _NONE:
+                    deaths[_NONE] = 0
+                    continue
+                reports[number], counted = answer
                 if counted and frequencies:
                     frequencies.merge(counted)
-                free.append(worker)
             (told,) = kept([self._keepers[0].told.remote()])
             on_progress(_together([*{**told, **reports}.values()], time.monotonic() - start))
         return _together([*reports.values()], time.monotonic() - start)
+
+    def _replace(self, dead: Any) -> Any:
+        """Not Ray's own retries: while it has not noticed that a machine is gone, it spends all of them in a second."""
+        self._ray.kill(dead)  # it may only be out of reach
+        self._workers.remove(dead)
+        self._workers.append(self._make())
+        return self._workers[-1]
 
     def _start_keepers(self, ledger: Path, dead_letters: Path, names: Sequence[str]) -> list[Any]:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -293,15 +326,6 @@ def _started() -> tuple[ModuleType, bool]:
         where = "here" if is_here else f"at RAY_ADDRESS={os.environ['RAY_ADDRESS']}"
         raise OspladeError(f"Ray cannot be reached or started {where}: {error}") from error
     return ray, True
-
-
-def _worked(references: list[Any], doing: str) -> list[Any]:
-    """Answers of workers."""
-    dead = OspladeError(
-        f"The worker that {doing} died {RETRIES + 1} times. Most often memory was short: give fewer --workers, or look "
-        "into Ray's logs. Run the same command again to go on: nothing is doubled."
-    )
-    return answers(references, dead)
 
 
 def _together(reports: Sequence[IngestReport], seconds: float) -> IngestReport:
