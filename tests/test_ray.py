@@ -83,13 +83,21 @@ def place(tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_here() -> Iterator[None]:
-    """Ray for all tests of this file, as the engine starts it: two cores, this machine only."""
-    from opensearch_splade.ingest.ray_engine import _started
+def machines() -> Iterator[Any]:
+    """A Ray cluster for all tests of this file: two nodes of one core, both on 127.0.0.1."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # or its ports are open to the network
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+        from ray.cluster_utils import Cluster
 
-    ray, _ = _started()
-    yield
-    ray.shutdown()
+        node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+        cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+        cluster.add_node(**node)
+        ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
+        yield cluster
+        ray.shutdown()
+        cluster.shutdown()
 
 
 def foxes(numbers: range, colour: str = "red") -> list[dict[str, str]]:
@@ -239,13 +247,13 @@ def test_workers_that_are_killed_lose_nothing(place: Place) -> None:
 
 def test_a_share_that_kills_its_workers_ends_the_run(place: Place) -> None:
     """With the remedy, and not for ever."""
-    place.write("all.jsonl", *foxes(range(20)))
+    place.write("all.csv", "_id,text", *(",".join(fox.values()) for fox in foxes(range(3000))))  # never cut
     with Killer(place, times=100, step=0):
         arguments = place.arguments("ingest", "--engine", "ray", "--dead-letters", str(place.dead_letters))
         result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 1
-    assert "The worker that reads all.jsonl died 4 times." in result.stderr
-    assert place.ingest()["read"] == 20
+    assert "The worker that reads all.csv died 4 times." in result.stderr
+    assert place.ingest()["read"] == 3000
     assert place.audit()["clean"]
 
 
@@ -307,3 +315,21 @@ def test_what_cannot_run_on_ray_is_refused(place: Place, monkeypatch: pytest.Mon
     assert "b.jsonl.gz cannot be read to its end" in error()
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "ray is not installed. To install: pip install 'opensearch-splade[ray]'" in error()
+
+
+def test_a_machine_that_is_lost_loses_nothing(place: Place, machines: Any) -> None:
+    """While Ray has not noticed yet, and though no other machine comes. The last test: the cluster stays broken."""
+    place.write("all.jsonl", *foxes(range(4000)))
+    (second,) = machines.worker_nodes
+
+    def lose() -> None:
+        while place.stored() < 500:
+            time.sleep(0.05)
+        machines.remove_node(second, allow_graceful=False)
+
+    losing = Thread(target=lose, daemon=True)
+    losing.start()
+    report = place.ingest("--workers", "2")
+    losing.join()
+    assert report["unchanged"] + report["indexed"] == 4000
+    assert place.audit()["clean"]
