@@ -11,7 +11,15 @@ import orjson
 from rich.console import Console
 
 from opensearch_splade.cli import options
-from opensearch_splade.cli.ingesting import DEAD_LETTERS, IngestJob, default_ledger, forecast, retry, run_job
+from opensearch_splade.cli.ingesting import (
+    DEAD_LETTERS,
+    IngestJob,
+    RayOptions,
+    default_ledger,
+    forecast,
+    retry,
+    run_job,
+)
 from opensearch_splade.cli.sparse_field import field_options, merge_option
 from opensearch_splade.cli.wiring import open_cluster
 from opensearch_splade.index_meta import CountedWeights, PassageStore
@@ -21,6 +29,7 @@ from opensearch_splade.ingest.passages import PassageRule
 from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import COMPRESSION_MODES, CompressionMode
+from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.ingest.term_budget import parse_rule
@@ -85,7 +94,7 @@ SOME_DEAD = 3
 )
 @click.option(
     "--ledger",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path),
     help="File that notes what is in the index, so that only new and changed documents are encoded. "
     "[default: osplade-ledger-INDEX.sqlite beside the dead letters]",
 )
@@ -117,6 +126,17 @@ SOME_DEAD = 3
     callback=options.address,
     help="Serve metrics for Prometheus while it runs, on 127.0.0.1 unless a host is named.",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="ray: several processes share the files, on this machine or on the Ray cluster that $RAY_ADDRESS names; they "
+    "need the files and bundles under the same paths.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="Processes of --engine ray. [default: one a GPU or, on CPUs, a machine]"
+)
 @click.option("--dry-run", is_flag=True, help="Read everything, encode a sample, write nothing.")
 @options.device
 @options.cluster
@@ -147,6 +167,8 @@ def ingest(
     force_merge: int | None,
     compress: CompressionMode,
     metrics: tuple[str, int] | None,
+    engine: str,
+    workers: int | None,
     dry_run: bool,
     device: Device,
     url: str | None,
@@ -179,6 +201,10 @@ def ingest(
         raise click.UsageError("--retry-dead-letters goes without --query-weights, --dry-run and --again.")
     if no_ledger and (ledger or again):
         raise click.UsageError("--no-ledger goes without --ledger and --again.")
+    if workers and engine != "ray":
+        raise click.UsageError("--workers goes with --engine ray.")
+    if engine == "ray" and (no_ledger or retried):
+        raise click.UsageError("--engine ray goes without --no-ledger and --retry-dead-letters.")
     if not (no_ledger or ledger):
         ledger = default_ledger(retried or dead_letters, index)
     job = IngestJob(
@@ -187,11 +213,13 @@ def ingest(
         index=index,
         sparse=SparseEncoder.load(bundle, device),
         dense=DenseEncoder.load(dense_bundle, device) if dense_bundle else None,
-        pruning=parse_rule(prune) if prune else None,
-        passages=PassageRule.parse(passages) if passages else None,
-        store=store_passages,
-        gate=QualityGate.parse(gate) if gate else None,
-        added=AddedFeatures([FeatureSource.parse(text) for text in feature_fields], static_fields),
+        rules=Rules(
+            pruning=parse_rule(prune) if prune else None,
+            passages=PassageRule.parse(passages) if passages else None,
+            store=store_passages,
+            gate=QualityGate.parse(gate) if gate else None,
+            added=AddedFeatures([FeatureSource.parse(text) for text in feature_fields], static_fields),
+        ),
         query_weights=query_weights,
         dead_letters=dead_letters,
         options=IndexOptions(analyzer, shards, replicas),
@@ -201,6 +229,7 @@ def ingest(
         force_merge=force_merge,
         compress=compress,
         metrics=metrics,
+        ray=RayOptions(url, insecure, workers) if engine == "ray" else None,
     )
     cluster = open_cluster(url, insecure=insecure)
     console = Console(stderr=True)

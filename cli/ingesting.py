@@ -9,38 +9,38 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
 
 from opensearch_splade.cli.progress import progress
+from opensearch_splade.cli.quality_gate import settle_gate
 from opensearch_splade.cli.sparse_field import forecast_field, merge, settle_field, tell_field
 from opensearch_splade.cli.wiring import Cluster
 from opensearch_splade.errors import SourceError
-from opensearch_splade.index_meta import CountedWeights, IndexMeta, PassagesMeta, PassageStore, SeismicMeta
-from opensearch_splade.ingest.added_features import AddedFeatures
+from opensearch_splade.index_meta import CountedWeights, IndexMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.files import find_files
 from opensearch_splade.ingest.ledger import Ledger
+from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.metrics import Metrics, serving
-from opensearch_splade.ingest.passages import PassageCutter, PassageRule
 from opensearch_splade.ingest.pipeline import run
-from opensearch_splade.ingest.quality_gate import SAMPLE as GATE_SAMPLE
-from opensearch_splade.ingest.quality_gate import QualityGate
+from opensearch_splade.ingest.ray_engine import Connection, RayEngine, Work
 from opensearch_splade.ingest.report import IngestReport, Progress
 from opensearch_splade.ingest.request_compression import CompressionMode, RequestCompression
 from opensearch_splade.ingest.retried_letters import RetriedLetters
+from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.ingest.seismic import FieldOptions
-from opensearch_splade.ingest.serialiser import Serialiser
-from opensearch_splade.ingest.sources import count_records, read_source, shown
+from opensearch_splade.ingest.shares import cut
+from opensearch_splade.ingest.sources import count_records, is_files, read_source, shown
 from opensearch_splade.ingest.target import IndexOptions, Watch, check_index, claim_index, meta_for, prepare_index
-from opensearch_splade.ingest.term_budget import PruningRule
-from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder, shipped_with
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
-from opensearch_splade.plugin.client import is_loopback
+from opensearch_splade.plugin.client import is_loopback, known_url
 from opensearch_splade.plugin.query_weights import save_query_weights
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.plugin.stored_passages import stored_passages
@@ -49,6 +49,20 @@ from opensearch_splade.types import Document
 
 DEAD_LETTERS = Path("dead-letters.jsonl")
 SAMPLE = 64
+
+
+class RayOptions(NamedTuple):
+    """Of a run on Ray.
+
+    Attributes:
+        url: The cluster that workers write to; ``None`` for the known one.
+        insecure: Do not verify its certificate.
+        workers: How many; ``None`` for as many as there are GPUs or machines.
+    """
+
+    url: str | None = None
+    insecure: bool = False
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +74,7 @@ class IngestJob:
         index: Made if there is none.
         sparse: Encodes features.
         dense: Encodes vectors for a kNN field, if one is wanted.
-        pruning: Of features.
-        passages: How documents are cut, if they are.
-        store: How their passages lie in the index.
-        gate: Which passages get a vector.
-        added: Features beside the vocabulary.
+        rules: How documents become what is stored; ``settle_field`` and ``settle_gate`` complete them.
         query_weights: Counted over the source, if wanted.
         dead_letters: For what cannot be written.
         options: Of a new index.
@@ -72,21 +82,17 @@ class IngestJob:
         again: Forget the ledger first.
         letters: Dead letters to retry in place of a source.
         sparse_field: What was asked for the sparse field of a new index.
-        seismic: What it came to, where it is a ``sparse_vector`` field (``settle_field``).
         force_merge: Segments to merge each shard to in the end; ``None`` merges nothing.
         compress: Whether bulk requests go compressed.
         metrics: Address and port where Prometheus may scrape, if anywhere.
+        ray: Run on Ray, if wanted.
     """
 
     source: str
     index: str
     sparse: SparseEncoder
     dense: DenseEncoder | None = None
-    pruning: PruningRule | None = None
-    passages: PassageRule | None = None
-    store: PassageStore = "max"
-    gate: QualityGate | None = None
-    added: AddedFeatures = field(default_factory=AddedFeatures)
+    rules: Rules = field(default_factory=Rules)
     query_weights: CountedWeights | None = None
     dead_letters: Path = DEAD_LETTERS
     options: IndexOptions = field(default_factory=IndexOptions)
@@ -95,49 +101,35 @@ class IngestJob:
     again: bool = False
     letters: RetriedLetters | None = None
     sparse_field: FieldOptions = field(default_factory=FieldOptions)
-    seismic: SeismicMeta | None = None
     force_merge: int | None = None
     compress: CompressionMode = "auto"
     metrics: tuple[str, int] | None = None
+    ray: RayOptions | None = None
 
     @property
     def meta(self) -> IndexMeta:
         """What the index says of itself."""
-        passages = None
-        if self.passages or self.gate:
-            passages = PassagesMeta(
-                rule=str(self.passages or ""), store=self.store if self.passages else "", gate=str(self.gate or "")
-            )
-        return replace(
-            meta_for(self.sparse, self.dense, self.pruning, self.seismic), passages=passages, added=self.added.meta
-        )
+        return meta_for(self.sparse, self.dense, self.rules)
 
     def encoder(self) -> DocumentEncoder:
         """A fresh document encoder."""
         meta = self.meta
         marker = [part.fingerprint for part in (meta.sparse, meta.dense) if part]
         frequencies = DocumentFrequencies(self.sparse.vocabulary) if self.query_weights else None
-        store = self.store if self.passages else ""
-        serialiser = Serialiser(self.sparse, marker, self.pruning, store, self.seismic)
-        cutter = None
-        if self.passages:
-            cutter = PassageCutter(self.passages, self.sparse.tokenizer, self.sparse.bundle.manifest.max_length)
-        return DocumentEncoder(self.sparse, serialiser, self.dense, cutter, self.gate, self.added, frequencies)
+        return self.rules.encoder(self.sparse, self.dense, marker, frequencies)
 
 
 def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
     """Makes or checks the index, writes the documents, and keeps the query weights if they are wanted."""
     job, records = settle_field(cluster, job, _records(cluster, job), console)
-    job, records = settled(cluster, job, records)
+    job, records = settle_gate(cluster, job, records)
     encoder = job.encoder()
-    encoder.load()
-    with DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
+    with _engine(job, encoder) as ray, DeadLetterFile(job.dead_letters) as dead_letters, open_ledger(job) as ledger:
         made = prepare_index(cluster.client, job.index, job.meta, job.options, cluster.capabilities)
         if why := claim_index(cluster.client, job.index, ledger):
             console.print(f"The ledger {job.ledger} begins anew, since {why}.", highlight=False, markup=False)
         # A new index has none; of an older one the claim above made visible what earlier runs wrote.
-        cuts = job.passages and job.store == "documents" and not made
-        leftovers = partial(stored_passages, cluster.client, job.index) if cuts else None
+        leftovers = partial(stored_passages, cluster.client, job.index) if job.rules.parts and not made else None
         if ledger and job.again:
             ledger.forget_all()
         # Deleted during the run, the index is made anew by the next bulk request, with a mapping of the server's own.
@@ -145,16 +137,23 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
         writer = BulkWriter(cluster.client, job.index, compression=compression, confirm=confirm)
         with _told(job, writer, console) as on_progress:
-            report = run(
-                records,
-                encoder,
-                writer,
-                dead_letters,
-                on_progress,
-                ledger=ledger,
-                newest_known=job.letters is not None,
-                leftovers=leftovers,
-            )
+            if ray and isinstance(ledger, LedgerShards):
+                ledger.close()  # the keepers open it, each its part
+                shares = cut(find_files(job.source), ray.workers)
+                report = ray.ingest(
+                    shares, ledger.path, job.dead_letters, on_progress, encoder.frequencies, replaces=not made
+                )
+            else:
+                report = run(
+                    records,
+                    encoder,
+                    writer,
+                    dead_letters,
+                    on_progress,
+                    ledger=ledger,
+                    newest_known=job.letters is not None,
+                    leftovers=leftovers,
+                )
         refresh(cluster.client, job.index)
         confirm()
     if encoder.frequencies is not None and job.query_weights and report.indexed + report.unchanged:
@@ -172,32 +171,41 @@ def retry(cluster: Cluster, job: IngestJob, path: Path, console: Console) -> Ing
     return report
 
 
-def settled(
-    cluster: Cluster, job: IngestJob, records: Iterator[Document | DeadLetter]
-) -> tuple[IngestJob, Iterator[Document | DeadLetter]]:
-    """The job with the threshold of its gate, from the index if that has one, else from the first documents."""
-    gate = job.gate
-    if gate is None or gate.threshold is not None:
-        return job, records
-    with asking(job.index):
-        exists = cluster.client.indices.exists(index=job.index)
-    noted = IndexMeta.read(cluster.client, job.index).passages if exists else None
-    if noted and noted.gate.startswith(f"{gate.name}@"):
-        return replace(job, gate=replace(gate, threshold=QualityGate.parse(noted.gate).threshold)), records
-    sample = list(islice(records, GATE_SAMPLE))
-    documents = [record for record in sample if isinstance(record, Document)]
-    tokenised = replace(job, gate=None).encoder().tokenise(documents)
-    texts = [
-        document.text[passage.start : passage.end] if job.passages else document.passage
-        for document, one in zip(documents, tokenised, strict=True)
-        for passage in one.passages
-    ]
-    return replace(job, gate=gate.settled(texts)), chain(sample, records)
+def _engine(job: IngestJob, encoder: DocumentEncoder) -> AbstractContextManager[RayEngine | None]:
+    """Loads what encodes, here or in workers, so that what cannot run fails before anything is written."""
+    if job.ray is None:
+        encoder.load()
+        return nullcontext()
+    if not is_files(job.source):
+        raise SourceError(
+            f"--engine ray shares files among its workers, and {shown(job.source)} has none: leave --engine out, or "
+            "write it to files first."
+        )
+    work = Work(
+        connection=Connection(job.ray.url or known_url(), job.ray.insecure),
+        index=job.index,
+        fields=job.fields,
+        sparse=_on_any_machine(job.sparse.bundle),
+        dense=_on_any_machine(job.dense.bundle) if job.dense else None,
+        rules=job.rules,
+        marker=encoder.marker,
+        device=job.sparse.device,
+        counts=encoder.counts_all,
+    )
+    return RayEngine(work, job.ray.workers)
 
 
-def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | None]:
-    """The ledger of a job, locked, if it has one."""
-    return Ledger(job.ledger) if job.ledger else nullcontext()
+def _on_any_machine(bundle: Bundle) -> str:
+    """A shipped bundle lies where the package does, others under one path."""
+    is_shipped = bundle.folder in shipped_with(bundle.manifest.fingerprint)
+    return bundle.folder.name if is_shipped else str(bundle.folder.absolute())
+
+
+def open_ledger(job: IngestJob) -> AbstractContextManager[Ledger | LedgerShards | None]:
+    """The ledger of a job, locked, if it has one; a new one of a run on Ray is made in shards."""
+    if job.ledger is None:
+        return nullcontext()
+    return LedgerShards(job.ledger) if job.ray or job.ledger.is_dir() else Ledger(job.ledger)
 
 
 def default_ledger(dead_letters: Path, index: str) -> Path:
@@ -211,7 +219,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
     with asking(job.index):
         exists = bool(cluster.client.indices.exists(index=job.index))
     job, records = settle_field(cluster, job, _records(cluster, job), console)
-    job, records = settled(cluster, job, records)
+    job, records = settle_gate(cluster, job, records)
     if exists:
         check_index(job.index, IndexMeta.read(cluster.client, job.index), job.meta)
     documents, dead = 0, list[DeadLetter]()
@@ -239,7 +247,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
             "bytes_each": round(sum(action.size for action in actions) / max(1, len(sample))),
             "truncated": report.truncated,
         },
-        **({"sparse_vector": forecast_field(job.seismic, documents, job.options.shards)} if job.seismic else {}),
+        **forecast_field(job, documents),
     }
 
 

@@ -119,7 +119,7 @@ def settle_field(
         exists = cluster.client.indices.exists(index=job.index)
     if exists:
         found = IndexMeta.read(cluster.client, job.index)
-        return replace(job, seismic=field_of(job.index, found, job.sparse_field)), records
+        return _with_field(job, field_of(job.index, found, job.sparse_field)), records
     if job.sparse_field.kind != "sparse_vector":
         return job, records
     check_seismic(job.sparse, job.dense, cluster.capabilities)
@@ -133,7 +133,7 @@ def settle_field(
     if known is not None:
         told += f" {never_used(seismic, known, job.options.shards)}"
     console.print(told.rstrip(), highlight=False, markup=False)
-    return replace(job, seismic=seismic), records
+    return _with_field(job, seismic), records
 
 
 def never_used(seismic: SeismicMeta, documents: int, shards: int) -> str:
@@ -147,14 +147,19 @@ def never_used(seismic: SeismicMeta, documents: int, shards: int) -> str:
     )
 
 
-def forecast_field(seismic: SeismicMeta, documents: int, shards: int) -> dict[str, Any]:
-    """What a dry run tells of a ``sparse_vector`` field."""
+def forecast_field(job: IngestJob, documents: int) -> dict[str, Any]:
+    """What a dry run tells of a ``sparse_vector`` field; nothing of others."""
+    seismic, shards = job.rules.seismic, job.options.shards
+    if seismic is None:
+        return {}
     cached, needed = heap_bytes(documents)
     return {
-        "seismic_is_used": is_ever_used(seismic, documents, shards),
-        "note": never_used(seismic, documents, shards),
-        "heap_bytes_of_seismic": cached,
-        "heap_bytes_of_all_nodes_at_least": needed,
+        "sparse_vector": {
+            "seismic_is_used": is_ever_used(seismic, documents, shards),
+            "note": never_used(seismic, documents, shards),
+            "heap_bytes_of_seismic": cached,
+            "heap_bytes_of_all_nodes_at_least": needed,
+        }
     }
 
 
@@ -173,12 +178,17 @@ def merge(cluster: Cluster, job: IngestJob, console: Console) -> None:
 
 def tell_field(cluster: Cluster, job: IngestJob, console: Console) -> None:
     """Which part of an index SEISMIC searches, after its documents were written."""
-    if job.seismic is None:
+    seismic = job.rules.seismic
+    if seismic is None:
         return
     sizes = segment_sizes(cluster.client, job.index)
-    large = sum(size for size in sizes if size >= job.seismic.threshold)
+    large = sum(size for size in sizes if size >= seismic.threshold)
     told = (
-        f"SEISMIC searches {large:,} of {sum(sizes):,} documents: those in segments of {job.seismic.threshold:,} and "
-        "more; the others are scored exactly."
+        f"SEISMIC searches {large:,} of {sum(sizes):,} documents: those in segments of {seismic.threshold:,} and more; "
+        "the others are scored exactly."
     )
     console.print(told, highlight=False, markup=False)
+
+
+def _with_field(job: IngestJob, seismic: SeismicMeta | None) -> IngestJob:
+    return replace(job, rules=replace(job.rules, seismic=seismic))

@@ -18,8 +18,17 @@ ROWS = 1024
 _BUFFER = 2**20  # bytes of a column read ahead; without, a column of a row group is read at once
 
 
-def read_parquet(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[Placed]:
+def read_parquet(
+    stream: BinaryIO, name: str, fields: FieldMap, start: int = 0, end: int | None = None
+) -> Iterator[Placed]:
     """The document or dead letter of every row; its place is ``name:row``, counted from 1.
+
+    Args:
+        stream: The file.
+        name: What places call it.
+        fields: Which field is what.
+        start: The first row group to read.
+        end: The first one not to read.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -31,7 +40,10 @@ def read_parquet(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[Plac
     try:
         file = parquet.ParquetFile(stream, buffer_size=_BUFFER, page_checksum_verification=True)
         columns = _columns(name, file.schema_arrow.names, fields)
-        yield from _placed(file.iter_batches(batch_size=ROWS, columns=columns), name, fields)
+        groups = range(file.num_row_groups)
+        before = sum(file.metadata.row_group(group).num_rows for group in groups[:start])
+        batches = file.iter_batches(batch_size=ROWS, columns=columns, row_groups=list(groups[start:end]))
+        yield from _placed(batches, name, fields, before)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{name} cannot be read to its end: {_first_line(error)}.") from error
 
@@ -55,6 +67,23 @@ def read_arrow(stream: BinaryIO, name: str, fields: FieldMap, local: str | None 
         columns = _columns(name, schema.names, fields)
         parts = (part.select(columns) if columns else part for batch in batches for part in _sliced(_sound(batch)))
         yield from _placed(parts, name, fields)
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{name} cannot be read to its end: {_first_line(error)}.") from error
+
+
+def row_group_sizes(stream: BinaryIO, name: str) -> list[int]:
+    """Bytes of each row group of a Parquet file, as its footer says; uncompressed, like texts in memory.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+        SourceError: It is no such file.
+    """
+    arrow = load_pyarrow()
+    from pyarrow import parquet
+
+    try:
+        found = parquet.read_metadata(stream)
+        return [found.row_group(group).total_byte_size for group in range(found.num_row_groups)]
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise SourceError(f"{name} cannot be read to its end: {_first_line(error)}.") from error
 
@@ -122,8 +151,8 @@ def _columns(name: str, there: list[str], fields: FieldMap) -> list[str] | None:
     return None if fields.read is None else [column for column in there if column in fields.read]
 
 
-def _placed(batches: Iterator[pa.RecordBatch], name: str, fields: FieldMap) -> Iterator[Placed]:
-    number = 0
+def _placed(batches: Iterator[pa.RecordBatch], name: str, fields: FieldMap, before: int = 0) -> Iterator[Placed]:
+    number = before
     for batch in batches:
         for row, unread in _rows(batch):
             number += 1

@@ -20,7 +20,7 @@ from opensearch_splade.errors import SourceError
 from opensearch_splade.types import Document
 
 CAME_BEFORE = "This id came before in the same source."
-"""The reason that is no fault of the document: written, it would replace another."""
+"""What begins the reason that is no fault of the document: written, it would replace another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,14 @@ class FileStore(Protocol):
         """Files that a glob pattern stands for; ``**`` stands for folders at any depth."""
         ...
 
+    def size(self, path: str) -> int:
+        """A file's bytes, 0 where they cannot be known before it is read.
+
+        Raises:
+            SourceError: The file cannot be looked up.
+        """
+        ...
+
     def open(self, path: str) -> BinaryIO:
         """A file's bytes; can be read from any place.
 
@@ -64,6 +72,13 @@ class LocalDisk:
     def matches(self, pattern: str) -> list[str]:
         """Files that a glob pattern stands for."""
         return [path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()]  # noqa: PTH207 - gives the paths as they were written
+
+    def size(self, path: str) -> int:
+        """A file's bytes; none of a pipe."""
+        try:
+            return Path(path).stat().st_size
+        except OSError as error:
+            raise SourceError(f"{path} cannot be looked up: {error.strerror}.") from error
 
     def open(self, path: str) -> BinaryIO:
         """A file's bytes."""
@@ -109,6 +124,10 @@ class RemoteStore:
         """Files that a glob pattern stands for."""
         found = self._asked(self._files.glob, pattern, detail=True)
         return [self._files.unstrip_protocol(path) for path, entry in found.items() if entry["type"] == "file"]
+
+    def size(self, path: str) -> int:
+        """A file's bytes, from what the store told when it was listed."""
+        return int(self._asked(self._files.size, path) or 0)
 
     def open(self, path: str) -> BinaryIO:
         """A file's bytes."""

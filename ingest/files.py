@@ -15,7 +15,7 @@ from opensearch_splade.ingest.csv_tables import read_csv
 from opensearch_splade.ingest.documents import Placed
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.file_stores import FileStore, LocalDisk, store_of
-from opensearch_splade.ingest.json_lines import read_json_lines
+from opensearch_splade.ingest.json_lines import lines_between, read_json_lines
 
 FORMATS = {
     ".jsonl": "lines",
@@ -39,11 +39,16 @@ class SourceFile:
         path: Where it lies in its store.
         name: How places call it: alone its last part, beside others what they differ by.
         store: The local disk or a remote store.
+        start: The first byte that is read, or row group of a Parquet file; the line that holds the byte before belongs
+            to what comes before.
+        end: Where reading ends; ``None`` for the file's end.
     """
 
     path: str
     name: str
     store: FileStore
+    start: int = 0
+    end: int | None = None
 
     @property
     def packing(self) -> str:
@@ -137,12 +142,12 @@ def _read(file: SourceFile, fields: FieldMap) -> Iterator[Placed]:
         with closing(file.store.open(file.path)) as raw, closing(unpacked(raw, file.packing)) as stream:
             match file.form:
                 case "parquet":
-                    yield from read_parquet(stream, file.name, fields)
+                    yield from read_parquet(stream, file.name, fields, file.start, file.end)
                 case "arrow":
                     yield from read_arrow(stream, file.name, fields, file.path if file.is_local else None)
                 case "csv" | "tsv":
                     yield from read_csv(stream, file.name, fields, "\t" if file.form == "tsv" else ",")
                 case _:
-                    yield from read_json_lines(stream, file.name, fields)
+                    yield from read_json_lines(lines_between(stream, file.start, file.end), file.name, fields)
     except BROKEN as error:
         raise SourceError(f"{file.path} cannot be read to its end: {error}.") from error

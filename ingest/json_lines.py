@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import orjson
@@ -13,7 +13,7 @@ from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.json_values import DEEPEST, is_writable
 
 
-def read_json_lines(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[Placed]:
+def read_json_lines(stream: Iterable[bytes], name: str, fields: FieldMap) -> Iterator[Placed]:
     """The document or dead letter of every line that is not blank; its place is ``name:line``.
 
     Raises:
@@ -32,6 +32,17 @@ def read_json_lines(stream: BinaryIO, name: str, fields: FieldMap) -> Iterator[P
             yield place, DeadLetter(place, f"Nested deeper than {DEEPEST} levels.", _raw(line))
             continue
         yield placed(place, record, fields)
+
+
+def lines_between(stream: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
+    """The lines that begin at a byte from ``start`` on and before ``end``, so that parts of a file share its lines."""
+    place = start
+    if start:
+        stream.seek(start - 1)
+        place += len(stream.readline()) - 1  # the end of the line before, if only its line feed
+    while (end is None or place < end) and (line := stream.readline()):
+        place += len(line)
+        yield line
 
 
 def _raw(line: bytes) -> str:

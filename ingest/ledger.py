@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from opensearch_splade.errors import LedgerError
-from opensearch_splade.ingest.ledger_file import open_database, remedy
+from opensearch_splade.ingest.ledger_file import CACHE_KIB, open_database, remedy
 
 _TARGET = ("cluster uuid", "index name", "index uuid")
 _AT_ONCE = 500  # ids in one question
@@ -70,21 +70,38 @@ class Known(NamedTuple):
     changed: set[str]
 
 
+class Rows(Protocol):
+    """What a run asks of a ledger, whole or in shards, here or in another process."""
+
+    def look_up(self, entries: Sequence[Entry], marker: str) -> Known:
+        """What the index holds of these."""
+        ...
+
+    def forget(self, ids: Sequence[str]) -> None:
+        """These are about to be sent."""
+        ...
+
+    def acknowledge(self, entries: Sequence[Entry], marker: str) -> None:
+        """The cluster has these."""
+        ...
+
+
 class Ledger:
     """An open, locked ledger. It may be used by several threads.
 
     Args:
         path: The file; made where there is none.
+        cache_kib: Memory for pages of the file, KiB.
 
     Raises:
         LedgerError: Another run holds it, it is damaged, no ledger of ours, or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, cache_kib: int = CACHE_KIB) -> None:
         self.path = path
         self._lock = threading.Lock()
         with self._translated():
-            self._database = open_database(path)
+            self._database = open_database(path, cache_kib)
             try:
                 self._set("name", self._get("name") or uuid.uuid4().hex)
             except BaseException:
@@ -150,6 +167,12 @@ class Ledger:
             for field, value in zip(_TARGET, target, strict=True):
                 self._set(field, value)
         return why if documents else ""
+
+    def begin_anew(self, name: str) -> None:
+        """Forgets everything and takes another name, both or neither: what the index names is this ledger no more."""
+        with self._translated(), self._transaction():
+            self._forget_all()
+            self._set("name", name)
 
     def forget_all(self) -> None:
         """Every document will be encoded again."""

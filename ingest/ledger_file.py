@@ -10,7 +10,8 @@ from opensearch_splade.errors import LedgerError
 _APPLICATION = 0x6F73706C  # "ospl": marks the file as ours
 _VERSION = 1
 _CHECKED = 64 * 2**20  # a larger file is not read through at its opening; SQLite checks each page that it reads
-_CACHE_KIB = 65_536
+CACHE_KIB = 65_536
+"""Memory for pages of a ledger."""
 
 _TABLES = """
 BEGIN;
@@ -23,7 +24,7 @@ COMMIT;
 """
 
 
-def open_database(path: Path) -> sqlite3.Connection:
+def open_database(path: Path, cache_kib: int) -> sqlite3.Connection:
     """The database, made where there is none; nobody else can open it until it is closed.
 
     Raises:
@@ -32,14 +33,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     """
     database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(database, path)
+        _prepare(database, path, cache_kib)
     except BaseException:
         database.close()
         raise
     return database
 
 
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
+def _prepare(database: sqlite3.Connection, path: Path, cache_kib: int) -> None:
     # Before WAL: then there is no shared-memory file, and the lock holds from the first access to the end.
     database.execute("PRAGMA locking_mode=EXCLUSIVE")
     (application,) = database.execute("PRAGMA application_id").fetchone()
@@ -50,7 +51,7 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
         raise LedgerError(f"{path} is {kind}, no ledger of this one: name another file with --ledger.")
     database.execute("PRAGMA journal_mode=WAL")
     database.execute("PRAGMA synchronous=FULL")
-    database.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
+    database.execute(f"PRAGMA cache_size=-{cache_kib}")
     database.execute(f"PRAGMA application_id={_APPLICATION}")
     database.execute(f"PRAGMA user_version={_VERSION}")
     database.executescript(_TABLES)

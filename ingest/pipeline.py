@@ -27,7 +27,7 @@ from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to
 from opensearch_splade.ingest.document_encoder import DocumentEncoder, Piece, Tokenised
 from opensearch_splade.ingest.documents import require_id
 from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
-from opensearch_splade.ingest.ledger import Entry, Ledger
+from opensearch_splade.ingest.ledger import Entry, Rows
 from opensearch_splade.ingest.report import IngestReport, Progress, Sending, Teller
 from opensearch_splade.ingest.sender import Sender
 from opensearch_splade.ingest.serialiser import Encoded, passage_id
@@ -69,7 +69,7 @@ def run(
     dead_letters: DeadLetterFile,
     on_progress: Progress = lambda _: None,
     *,
-    ledger: Ledger | None = None,
+    ledger: Rows | None = None,
     newest_known: bool = False,
     leftovers: Leftovers | None = None,
 ) -> IngestReport:
@@ -105,7 +105,7 @@ class _Run:
         writer: BulkWriter,
         dead_letters: DeadLetterFile,
         on_progress: Progress,
-        ledger: Ledger | None,
+        ledger: Rows | None,
         newest_known: bool,
         leftovers: Leftovers | None,
     ) -> None:

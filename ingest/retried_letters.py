@@ -96,7 +96,7 @@ class RetriedLetters:
 
 def _key(letter: DeadLetter) -> str:
     """What tells documents apart: the id, or the content where there is none or it is another document's too."""
-    if letter.id is not None and letter.reason != CAME_BEFORE:
+    if letter.id is not None and not letter.reason.startswith(CAME_BEFORE):
         return letter.id
     content = orjson.dumps([letter.id, letter.record], default=str)
     return f"\0{hashlib.blake2b(content, digest_size=16).hexdigest()}"
@@ -116,6 +116,6 @@ def _again(letter: DeadLetter, fields: FieldMap) -> Document | DeadLetter:
         document = to_document(record, PLAIN if was_document else fields)
     except DocumentError as error:
         return DeadLetter(letter.place, str(error), record, letter.id)
-    if letter.reason == CAME_BEFORE and document.id == letter.id:
+    if letter.reason.startswith(CAME_BEFORE) and document.id == letter.id:
         return letter  # another id is needed first
     return document

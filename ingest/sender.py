@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 from opensearch_splade.errors import LedgerError, OspladeError, TargetError
 from opensearch_splade.ingest.bulk import Action, BulkWriter, Failure, GaveUpError
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile, to_record
-from opensearch_splade.ingest.ledger import Entry, Ledger
+from opensearch_splade.ingest.ledger import Entry, Rows
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.serialiser import Encoded
 from opensearch_splade.ingest.waits import Wait
@@ -81,7 +81,7 @@ class Sender:
         writer: BulkWriter,
         marker: str,
         dead_letters: DeadLetterFile,
-        ledger: Ledger | None,
+        ledger: Rows | None,
         report: IngestReport,
         tell: Callable[[], None],
         blocked: Wait,

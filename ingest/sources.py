@@ -64,6 +64,11 @@ def read_source(
     return without_duplicates(read_files(find_files(source), fields))
 
 
+def is_files(source: str) -> bool:
+    """Whether it stands for files, here or behind a URL."""
+    return source not in {_PYDOC, _STDIN} and not source.startswith((_INDEX, _IR_DATASETS))
+
+
 def count_records(source: str) -> int | None:
     """How many records a source holds where that is cheap to know; else ``None``.
 
@@ -72,7 +77,7 @@ def count_records(source: str) -> int | None:
     """
     if source == _PYDOC:
         return sum(1 for _ in read_source(source))
-    if source == _STDIN or source.startswith((_INDEX, _IR_DATASETS)):
+    if not is_files(source):
         return None
     counts = [_count(file) for file in find_files(source)]
     return None if None in counts else sum(filter(None, counts))

@@ -12,11 +12,11 @@ from opensearch_splade.index_meta import (
     IndexMeta,
     LedgerMeta,
     PassagesMeta,
-    SeismicMeta,
     SparseMeta,
 )
 from opensearch_splade.ingest.ledger import Ledger, Target
-from opensearch_splade.ingest.term_budget import PruningRule
+from opensearch_splade.ingest.ledger_shards import LedgerShards
+from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.index import HASH, index_body
 from opensearch_splade.plugin.segments import refresh
@@ -42,14 +42,14 @@ class IndexOptions:
     replicas: int | None = None
 
 
-def meta_for(
-    sparse: SparseEncoder, dense: DenseEncoder | None, pruning: PruningRule | None, seismic: SeismicMeta | None = None
-) -> IndexMeta:
-    """What an index says of itself when these encoders fill it."""
-    manifest = sparse.bundle.manifest
+def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, rules: Rules) -> IndexMeta:
+    """What an index says of itself when these encoders fill it by these rules."""
+    manifest, pruning = sparse.bundle.manifest, str(rules.pruning or "")
     return IndexMeta(
-        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, str(pruning) if pruning else "", seismic),
+        sparse=SparseMeta(sparse.fingerprint, manifest.name, manifest.kind, pruning, rules.seismic),
         dense=DenseMeta(dense.fingerprint, dense.bundle.manifest.name, dense.dimension) if dense else None,
+        passages=rules.meta,
+        added=rules.added.meta,
     )
 
 
@@ -106,7 +106,7 @@ def _add_hash(client: OpenSearch, index: str) -> None:
             client.indices.put_mapping(index=index, body={"properties": {"hash": HASH}})
 
 
-def claim_index(client: OpenSearch, index: str, ledger: Ledger | None) -> str:
+def claim_index(client: OpenSearch, index: str, ledger: Ledger | LedgerShards | None) -> str:
     """Notes in the index which ledger knows its documents, before the first is written.
 
     Args:
@@ -164,7 +164,7 @@ class Watch:
         ClusterError: The cluster does not answer or refuses.
     """
 
-    def __init__(self, client: OpenSearch, index: str, wanted: IndexMeta, ledger: Ledger | None) -> None:
+    def __init__(self, client: OpenSearch, index: str, wanted: IndexMeta, ledger: Ledger | LedgerShards | None) -> None:
         self._client, self._index, self._wanted = client, index, wanted
         self._known_by = LedgerMeta(ledger.name) if ledger else None
         self._uuid = index_uuid(client, index)

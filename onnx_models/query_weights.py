@@ -89,6 +89,11 @@ class DocumentFrequencies:
                 if token < len(counts):
                     counts[token] += 1
 
+    def merge(self, other: DocumentFrequencies) -> None:
+        """Adds what another one counted with the same vocabulary."""
+        self.passages += other.passages
+        self._counts = [mine + theirs for mine, theirs in zip(self._counts, other._counts, strict=True)]
+
     def idf(self) -> dict[str, float]:
         """Feature to ``ln(1 + (N - n + .5) / (n + .5))``, four decimals: the idf of Lucene's BM25, never negative.
 

