@@ -234,6 +234,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
                 sample.append(record)
         report = IngestReport()
         actions = job.encoder().actions(sample, report)
+    seismic = job.rules.seismic
     return {
         "index": job.index,
         "would_be_made": not exists,
@@ -247,7 +248,7 @@ def forecast(cluster: Cluster, job: IngestJob, console: Console) -> dict[str, An
             "bytes_each": round(sum(action.size for action in actions) / max(1, len(sample))),
             "truncated": report.truncated,
         },
-        **forecast_field(job, documents),
+        **({"sparse_vector": forecast_field(seismic, documents, job.options.shards)} if seismic else {}),
     }
 
 

@@ -147,19 +147,14 @@ def never_used(seismic: SeismicMeta, documents: int, shards: int) -> str:
     )
 
 
-def forecast_field(job: IngestJob, documents: int) -> dict[str, Any]:
-    """What a dry run tells of a ``sparse_vector`` field; nothing of others."""
-    seismic, shards = job.rules.seismic, job.options.shards
-    if seismic is None:
-        return {}
+def forecast_field(seismic: SeismicMeta, documents: int, shards: int) -> dict[str, Any]:
+    """What a dry run tells of a ``sparse_vector`` field."""
     cached, needed = heap_bytes(documents)
     return {
-        "sparse_vector": {
-            "seismic_is_used": is_ever_used(seismic, documents, shards),
-            "note": never_used(seismic, documents, shards),
-            "heap_bytes_of_seismic": cached,
-            "heap_bytes_of_all_nodes_at_least": needed,
-        }
+        "seismic_is_used": is_ever_used(seismic, documents, shards),
+        "note": never_used(seismic, documents, shards),
+        "heap_bytes_of_seismic": cached,
+        "heap_bytes_of_all_nodes_at_least": needed,
     }
 
 

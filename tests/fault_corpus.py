@@ -93,6 +93,7 @@ class Corpus:
             "duplicate": 0,
             "stale_hash": 0,
             "stale_marker": 0,
+            "incomplete": 0,
         }, found
         assert (found["source"], found["stored"]) == (len(self.texts), len(self.texts) + len(self.gone))
 

@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from opensearch_splade.ingest import bulk, sender
+from opensearch_splade.ingest import bulk, documents, sender
 
 KILLS = int(os.environ.get("OSPLADE_KILLS", "12"))
 """Of the ingester."""
@@ -28,6 +28,8 @@ PATIENCE = "OSPLADE_TEST_PATIENCE"
 def small_and_quick(patience: float = 240.0) -> None:
     """For this process."""
     sender.BULK_DOCUMENTS = BULK
+    # Its first table is larger than the disks of `test_full_disks`.
+    documents.SeenIds = partial(documents.SeenIds, bits=4)  # type: ignore[assignment,misc,attr-defined]
     bulk.RetryPolicy = partial(  # type: ignore[assignment,misc]
         bulk.RetryPolicy, patience=patience, first_wait=0.05, longest_wait=0.5
     )

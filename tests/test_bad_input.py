@@ -25,6 +25,7 @@ from opensearch_splade.cli.main import main
 from opensearch_splade.errors import SourceError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.ingest.target import IndexOptions, meta_for, prepare_index
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
@@ -606,7 +607,7 @@ def test_an_index_of_other_fields(bench: Bench, first: list[str], second: list[s
 @pytest.mark.server
 def test_a_dense_bundle_of_other_vectors(bench: Bench, client: OpenSearch) -> None:
     """The same for dense vectors, when an index says another fingerprint."""
-    wanted = meta_for(SparseEncoder.load("splade-tiny-idf"), DenseEncoder.load("minilm-l6"), None)
+    wanted = meta_for(SparseEncoder.load("splade-tiny-idf"), DenseEncoder.load("minilm-l6"), Rules())
     assert wanted.dense is not None
     meta = replace(wanted, dense=replace(wanted.dense, fingerprint="0" * 16, bundle="other"))
     assert prepare_index(client, bench.index, meta, IndexOptions(), probe(client))

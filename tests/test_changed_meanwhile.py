@@ -17,6 +17,7 @@ from opensearchpy import OpenSearch
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.ingest import bulk, sender
+from opensearch_splade.ingest import documents as ingest_documents
 from opensearch_splade.plugin.launcher import RunningNode
 
 pytestmark = pytest.mark.server
@@ -66,6 +67,8 @@ def place(
     tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> Place:
     monkeypatch.setattr(sender, "BULK_DOCUMENTS", sender.BULK_DOCUMENTS)
+    monkeypatch.setattr(sender, "WRITERS", 1)  # a request that is on its way meanwhile may make the index anew
+    monkeypatch.setattr(ingest_documents, "SeenIds", ingest_documents.SeenIds)
     monkeypatch.setattr(bulk, "RetryPolicy", bulk.RetryPolicy)
     small_and_quick(20)
     return Place(tmp_path, node.url, client, index_name)

@@ -39,6 +39,7 @@ from opensearch_splade.ingest.ledger import Ledger
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.rows import row_placed
+from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.ingest.target import prepare_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -224,13 +225,13 @@ class BrokenEncoder(DocumentEncoder):
 
     weights: tuple[list[float], ...] = ()
 
-    def sparse_rows(self, token_ids: Iterable[Tokens | None]) -> Iterator[SparseRow]:
+    def sparse_rows(self, token_ids: Iterable[Tokens | None]) -> Iterator[list[SparseRow]]:
         """Row after row of what was drawn."""
         rows = itertools.cycle(self.weights)
         for tokens in token_ids:
             if tokens is not None:
                 weights = np.array(next(rows), np.float32)
-                yield np.arange(1_000, 1_000 + len(weights), dtype=np.int32), weights
+                yield [(np.arange(1_000, 1_000 + len(weights), dtype=np.int32), weights)]
 
 
 @seed(SEED)
@@ -241,7 +242,7 @@ def test_any_weights(bench: Bench, rows: list[list[float]]) -> None:
     with bench.job() as job:
         prepare_index(bench.client, job.index, job.meta, job.options, bench.cluster.capabilities)
         documents = [Document(f"d{number}", f"fox {number}") for number in range(len(rows))]
-        encoder = BrokenEncoder(bench.sparse, marker=[bench.sparse.fingerprint])
+        encoder = BrokenEncoder(bench.sparse, Serialiser(bench.sparse, [bench.sparse.fingerprint]))
         object.__setattr__(encoder, "weights", tuple(rows))
         with DeadLetterFile(job.dead_letters) as dead:
             report = run(documents, encoder, BulkWriter(bench.client, job.index), dead)

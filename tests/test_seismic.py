@@ -23,6 +23,7 @@ from opensearch_splade.ingest.dead_letters import DeadLetter
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.seismic import FieldOptions, check_seismic, choose, field_of, sampled
+from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.target import check_index
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.bundle import fingerprint
@@ -235,8 +236,8 @@ def test_documents_have_ids_for_keys_and_what_is_cut_is_counted() -> None:
 
     def sparse(seismic: SeismicMeta | None) -> tuple[dict[str, float], int]:
         report = IngestReport()
-        [action] = DocumentEncoder(encoder, seismic=seismic).actions([document], report)
-        found: dict[str, float] = json.loads(action.source)["sparse"]
+        [action] = DocumentEncoder(encoder, Serialiser(encoder, seismic=seismic)).actions([document], report)
+        found: dict[str, float] = json.loads(action.source or b"")["sparse"]
         return found, report.clipped
 
     by_name, none_cut = sparse(None)
