@@ -25,7 +25,7 @@ from fault_table import SEED, Row, timed
 from opensearchpy import OpenSearch
 
 from opensearch_splade.errors import NodeError
-from opensearch_splade.ingest import bulk, sender
+from opensearch_splade.ingest import bulk, documents, sender
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.plugin import node as local
@@ -54,6 +54,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small requests, soon repeated, in this process."""
     monkeypatch.setattr(sender, "BULK_DOCUMENTS", sender.BULK_DOCUMENTS)
     monkeypatch.setattr(bulk, "RetryPolicy", bulk.RetryPolicy)
+    monkeypatch.setattr(documents, "SeenIds", documents.SeenIds)
     small_and_quick()
 
 

@@ -235,12 +235,12 @@ def test_query_weights_are_those_of_one_process(place: Place, tmp_path: Path) ->
 
 def test_workers_that_are_killed_lose_nothing(place: Place) -> None:
     """Ray starts them again, the ledger knows what was acknowledged, and one large file was cut between them."""
-    place.write("all.jsonl", *foxes(range(3000)), "no JSON")
-    with Killer(place, times=2, step=500) as killer:
+    place.write("all.jsonl", *foxes(range(6000)), "no JSON")
+    with Killer(place, times=2, step=1500) as killer:
         report = place.ingest("--workers", "2", code=3)
     assert killer.killed >= 2
     assert report["unchanged"] > 0
-    assert report["unchanged"] + report["indexed"] == 3000
+    assert report["unchanged"] + report["indexed"] == 6000
     assert [letter["record"] for letter in place.letters()] == ["no JSON"]
     assert place.audit()["clean"]
 
@@ -257,10 +257,13 @@ def test_a_share_that_kills_its_workers_ends_the_run(place: Place) -> None:
     assert place.audit()["clean"]
 
 
+INTERRUPTED = 6000
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 def test_an_interruption_ends_every_process(place: Place, ending: signal.Signals) -> None:
     """Interrupted from the keyboard, which reaches the whole group, or killed alone; the next run goes on."""
-    place.write("all.jsonl", *foxes(range(3000)))
+    place.write("all.jsonl", *foxes(range(INTERRUPTED)))
     arguments = place.arguments("ingest", "--engine", "ray", "--workers", "2")
     arguments += ["--dead-letters", str(place.dead_letters)]
     program = "from opensearch_splade.cli.main import main; main()"
@@ -287,8 +290,8 @@ def test_an_interruption_ends_every_process(place: Place, ending: signal.Signals
         with suppress(psutil.NoSuchProcess):
             agent.kill()
     report = place.ingest("--workers", "1")
-    assert 0 < report["unchanged"] < 3000
-    assert report["unchanged"] + report["indexed"] == 3000
+    assert 0 < report["unchanged"] < INTERRUPTED
+    assert report["unchanged"] + report["indexed"] == INTERRUPTED
     assert place.audit()["clean"]
 
 
