@@ -29,6 +29,13 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
 @click.option(
     "--filter", "filter_", metavar="JSON", help='A query that hits must match, e.g. {"term":{"metadata.kind":"class"}}.'
 )
+@click.option(
+    "--feature",
+    "added",
+    metavar="FIELD=VALUE[*WEIGHT]",
+    multiple=True,
+    help="Also ask for a feature that ingest added (--feature-field); repeatable.",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option("--dry-run", is_flag=True, help="Print the search body and send nothing.")
 @options.query_encoders
@@ -42,6 +49,7 @@ def search(
     query_side: str,
     size: int,
     filter_: str | None,
+    added: tuple[str, ...],
     explain: bool,
     dry_run: bool,
     bundle: str | None,
@@ -59,9 +67,12 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
+      osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
-    searchers = open_searchers(cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic), query_side)
+    searchers = open_searchers(
+        cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic, added), query_side
+    )
     searcher = next(iter(searchers.values()))
     asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
     if dry_run:

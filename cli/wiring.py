@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder, s
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.query_weights import load_query_weights
-from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, SeismicSearch
+from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, SeismicSearch, WithFeatures
 from opensearch_splade.types import Capabilities, QueryEncoder
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ class QueryBundles:
         dense: The same for the dense bundle.
         pruning: Which features of a sparse question are asked with; ``None`` asks with all.
         how: How thoroughly a ``sparse_vector`` field is searched.
+        added: Features that are asked for beside the question, as ``FIELD=VALUE*WEIGHT``.
     """
 
     sparse: str | None = None
     dense: str | None = None
     pruning: QueryPruning | None = None
     how: SeismicSearch | None = None
+    added: Sequence[str] = ()
 
 
 def open_searchers(
@@ -77,6 +80,8 @@ def open_searchers(
     encoders: dict[str, QueryEncoder | None] = {**sides} if sides else {"": None}
     if pruning := bundles.pruning:
         encoders = {side: encoder and PrunedQueries(encoder, pruning) for side, encoder in encoders.items()}
+    if added := bundles.added:
+        encoders = {side: encoder and WithFeatures.parse(encoder, added) for side, encoder in encoders.items()}
     how = bundles.how or SeismicSearch()
     return {
         side: Searcher(cluster.client, index, capabilities=cluster.capabilities, sparse=encoder, dense=dense, how=how)

@@ -148,7 +148,7 @@ def _sliced(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
 def _columns(name: str, there: list[str], fields: FieldMap) -> list[str] | None:
     """The columns to read, ``None`` for all."""
     check_columns(name, there, fields)
-    return None if fields.read is None else [column for column in there if column in fields.read]
+    return None if fields.read is None else [column for column in there if fields.matters(column)]
 
 
 def _placed(batches: Iterator[pa.RecordBatch], name: str, fields: FieldMap, before: int = 0) -> Iterator[Placed]:

@@ -35,7 +35,7 @@ def given_id(record: Any, fields: FieldMap) -> str | None:
     """What a record calls itself, be it fit for an id or not."""
     if not isinstance(record, dict):
         return None
-    value = record.get(fields.id) if fields.id else record.get("_id", record.get("id"))
+    value = value_at(record, fields.id) if fields.id else record.get("_id", record.get("id"))
     return None if value is None else str(value)
 
 
@@ -55,8 +55,16 @@ def to_document(record: Any, fields: FieldMap = PLAIN) -> Document:
     return Document(_identity(record, fields, title, text), text, title, _metadata(record, fields))
 
 
+def value_at(record: dict[str, Any], field: str) -> Any:
+    """The value of a field; of ``a.b`` where there is no such field, the member ``b`` of ``a``."""
+    value: Any = record
+    for name in [field] if field in record else field.split("."):
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
+
+
 def _string(record: dict[str, Any], field: str) -> str:
-    value = record.get(field)
+    value = value_at(record, field)
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -92,7 +100,7 @@ def _id_field(record: dict[str, Any], fields: FieldMap) -> str | None:
 def _identity(record: dict[str, Any], fields: FieldMap, title: str, text: str) -> str:
     """The given id, or a hash of the content: either way the same document has the same id in every run."""
     field = _id_field(record, fields)
-    value = None if field is None else record.get(field)
+    value = None if field is None else value_at(record, field)
     if value is None:
         return hashlib.sha256(f"{title}\n{text}".encode()).hexdigest()[:32]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":

@@ -17,7 +17,7 @@ class FieldMap:
         texts: The fields of the text, joined by a blank line.
         keep: The fields that pass through as metadata; ``None`` for all that have no other part. A field ``metadata``
             that holds an object stands for its members.
-        spoken: The fields that a passage is made of.
+        spoken: The fields (``a.b`` for the member ``b`` of ``a``) that a passage is made of.
         read: The only fields that need to be read; ``None`` for all.
 
     Raises:
@@ -50,4 +50,4 @@ class FieldMap:
 
     def matters(self, field: str) -> bool:
         """Whether a document is made with this field."""
-        return self.read is None or field in self.read
+        return self.read is None or any(read == field or read.startswith(f"{field}.") for read in self.read)

@@ -67,7 +67,7 @@ def check_columns(name: str, columns: list[str], fields: FieldMap) -> None:
     there = ", ".join(map(repr, columns)) or "none"
     if twice := next((column for column in columns if columns.count(column) > 1), None):
         raise SourceError(f"{name} has two columns {twice!r}; rename one. Its columns: {there}.")
-    if not set(columns) & set(fields.spoken):
+    if not set(columns) & {name for one in fields.spoken for name in (one, one.partition(".")[0])}:
         wanted = " or ".join(map(repr, fields.spoken))
         raise SourceError(
             f"{name} has no column {wanted}; name its columns with --text-field and --title-field. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from opensearch_splade.errors import OspladeError
 from opensearch_splade.index_meta import PassagesMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
@@ -27,6 +28,9 @@ class Rules:
         gate: Which passages get a vector.
         added: Features beside the vocabulary.
         seismic: Of a ``sparse_vector`` field.
+
+    Raises:
+        OspladeError: Features are to be added where keys are token ids.
     """
 
     pruning: PruningRule | None = None
@@ -35,6 +39,13 @@ class Rules:
     gate: QualityGate | None = None
     added: AddedFeatures = field(default_factory=AddedFeatures)
     seismic: SeismicMeta | None = None
+
+    def __post_init__(self) -> None:
+        if self.seismic and self.added.sources:
+            raise OspladeError(
+                "--feature-field goes without a sparse_vector field, whose keys are the vocabulary's token ids: take "
+                "--sparse-field rank_features."
+            )
 
     @property
     def meta(self) -> PassagesMeta | None:

@@ -90,11 +90,12 @@ class Serialiser:
             return list(self._passage_documents(one, vectors))
         body = self._common(one)
         if self.store == "nested":
-            each = iter(vectors)
+            kept = [passage for passage in one.passages if passage.kept]
+            if one.features and not kept:  # which are the document's, whatever its text is worth
+                kept, vectors = [Passage(0, len(one.document.text))], [{}]
             body["passages"] = [
-                {"start": passage.start, "end": passage.end, "sparse": {**next(each), **one.features}}
-                for passage in one.passages
-                if passage.kept
+                {"start": passage.start, "end": passage.end, "sparse": {**vector, **one.features}}
+                for passage, vector in zip(kept, vectors, strict=True)
             ]
         else:
             body["sparse"] = {**vectors[0], **one.features}

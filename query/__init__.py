@@ -1,5 +1,6 @@
 """From weights to OpenSearch's query DSL, and the searcher. Loads no model library and no client."""
 
+from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
@@ -23,6 +24,7 @@ __all__ = [
     "SearchResult",
     "Searcher",
     "SeismicSearch",
+    "WithFeatures",
     "contributions",
     "filtered",
     "fit",

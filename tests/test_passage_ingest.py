@@ -182,8 +182,29 @@ def test_added_features_are_searched_with_the_learned_ones(place: Place) -> None
     }
     [hit] = place.client.search(index=place.index, body={"query": query})["hits"]["hits"]
     assert (hit["_id"], hit["_score"]) == ("short", pytest.approx(3 * 2 + 7.5))
+    asked = ("search", "sleep", "--mode", "neural-sparse", "--feature", "who=Marie Curie*3", "--explain", "--json")
+    found = json.loads(place.call(*asked).stdout)["hits"][0]
+    assert found["id"] == "short"
+    assert {"feature": "who=Marie Curie", "query_weight": 3.0, "stored_weight": 2.0} in found["why"]
     letters = [json.loads(line) for line in (place.folder / "dead.jsonl").read_text().splitlines()]
     assert "static feature 'popularity' is -1" in letters[0]["reason"]
+
+
+@pytest.mark.server
+def test_added_features_outlive_the_gate(place: Place) -> None:
+    """A document without any passage that is worth a vector is still found by what its metadata says."""
+    more = ("--passages", "late:12", "--store-passages", "nested", "--gate", "density@0.99", "--feature-field", "who")
+    assert place.ingest({**SHORT, "who": "Curie"}, more=more)["gated"] == 1
+    [passage] = place.stored()["short"]["passages"]
+    assert passage["sparse"] == {"who=Curie": 1}
+
+
+@pytest.mark.server
+def test_added_features_need_names_for_keys(place: Place) -> None:
+    """A sparse_vector field has none."""
+    place.source.write_text(json.dumps(SHORT), encoding="utf-8")
+    result = place.call("ingest", str(place.source), "--feature-field", "who", "--sparse-field", "sparse_vector")
+    assert (result.exit_code, "goes without a sparse_vector field" in result.stderr) == (1, True)
 
 
 @pytest.mark.server

@@ -29,9 +29,10 @@ from opensearchpy import OpenSearch
 from pyarrow import feather, ipc, parquet
 
 from opensearch_splade.cli.main import main
-from opensearch_splade.errors import MissingExtraError, OspladeError, SourceError
+from opensearch_splade.errors import DocumentError, MissingExtraError, OspladeError, SourceError
 from opensearch_splade.ingest import arrow_tables, csv_tables
 from opensearch_splade.ingest.dead_letters import DeadLetter, DeadLetterFile
+from opensearch_splade.ingest.documents import to_document
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import count_records, read_source, shown
 from opensearch_splade.plugin.launcher import RunningNode
@@ -596,3 +597,14 @@ def test_fields_of_other_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     command = ["tune", "splade-tiny", "--source", str(tmp_path / "x.csv"), "--text-field", "body"]
     assert CliRunner().invoke(main, command).exit_code == 1
     assert read == [["some words"]]
+
+
+def test_members_of_objects_are_fields() -> None:
+    """``a.b`` names the member b of a, unless there is a field of that very name; a missing one is no text."""
+    fields = FieldMap(id="key.number", title="head.line", texts=("body.text", "body.more"))
+    record = {"key": {"number": 7}, "head": {"line": "Fox"}, "body": {"text": "A fox.", "more": None}, "year": 1999}
+    found = to_document(record, fields)
+    assert (found.id, found.title, found.text, found.metadata["year"]) == ("7", "Fox", "A fox.", 1999)
+    assert to_document({**record, "body.text": "A dog."}, fields).text == "A dog."
+    with pytest.raises(DocumentError, match=r"No text: neither 'body\.text' nor"):
+        to_document({"key": {"number": 7}, "head": {"line": ""}, "body": []}, fields)
