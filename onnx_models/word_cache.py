@@ -18,7 +18,7 @@ from typing import Any
 
 _LONGEST_KEPT = 48
 """Characters of a part that is kept; longer ones (addresses, encoded data) hardly come again."""
-_GENERATION = 32_768
+_GENERATION = 16_384
 """Parts learnt before those that were not met meanwhile are forgotten: by Zipf's law hardly one that comes again."""
 
 
