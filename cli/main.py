@@ -6,6 +6,7 @@ from importlib import import_module, metadata
 
 import click
 
+from opensearch_splade.cli.malloc import limit_arenas
 from opensearch_splade.errors import OspladeError
 
 _COMMANDS = (
@@ -39,6 +40,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        limit_arenas()
         try:
             return super().invoke(ctx)
         except OspladeError as error:
