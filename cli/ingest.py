@@ -191,6 +191,7 @@ def ingest(
       osplade ingest corpus.jsonl --index docs --bundle splade-tiny-idf
       osplade ingest ./scifact --index scifact --bundle splade-tiny --dense-bundle minilm-l6 --query-weights idf
       osplade ingest 's3://lake/papers/*.parquet' --index papers --bundle splade-tiny --id-field doi --text-field body
+      osplade ingest books.jsonl --index books --bundle splade-tiny --passages late:128+title --store-passages nested
       osplade ingest corpus.jsonl --index large --bundle splade-tiny --sparse-field sparse_vector --force-merge
       osplade ingest index:papers --index papers-2 --bundle my-splade
       osplade ingest --retry-dead-letters dead-letters.jsonl --index docs --bundle splade-tiny-idf
@@ -259,6 +260,8 @@ def _tell(report: IngestReport, job: IngestJob) -> None:
     click.echo(", ".join(parts))
     if report.superseded:
         click.echo(f"{report.superseded:,} dead letters left out: a later version of their document is in the index")
+    if report.gated:
+        click.echo(f"{report.gated:,} of {report.passages:,} passages are below the gate: found by BM25 only.")
     if report.clipped:
         click.echo(
             f"{report.clipped:,} weights ({report.clipped / report.features:.2%}) are above the ceiling of the "
