@@ -16,8 +16,7 @@ from opensearch_splade.errors import DocumentError, OspladeError
 from opensearch_splade.index_meta import AddedMeta
 from opensearch_splade.ingest.codec import storable
 from opensearch_splade.ingest.plug_ins import plug_in
-from opensearch_splade.onnx_models.vocabulary import feature_name
-from opensearch_splade.types import Document, Features
+from opensearch_splade.types import Document, Features, feature_name
 
 MOST_BYTES = 1_000
 """Of a feature's name; Lucene takes 32,766 of a term, and nobody asks for such."""

@@ -143,14 +143,11 @@ class DocumentEncoder:
                 found += each
         return found
 
-    def dense_texts(self, documents: Sequence[Document], passages: Sequence[Sequence[Passage]]) -> list[list[str]]:
-        """The texts of each document that get a dense vector: its passages if they are documents of the index."""
+    def dense_texts(self, document: Document, passages: Sequence[Passage]) -> list[str]:
+        """The texts of a document that get a dense vector: its passages if they are documents of the index."""
         if self.serialiser.store != "documents":
-            return [[document.passage] for document in documents]
-        return [
-            [f"{document.title} {document.text[one.start : one.end]}".strip() for one in each]
-            for document, each in zip(documents, passages, strict=True)
-        ]
+            return [document.passage]
+        return [f"{document.title} {document.text[one.start : one.end]}".strip() for one in passages]
 
     def added_to(self, document: Document) -> tuple[Features, Features]:
         """Added and static features of a document.
@@ -175,7 +172,7 @@ class DocumentEncoder:
             rows = self.passage_rows(tokenised.pieces, list(self.sparse_rows(tokenised.pieces)))
             vectors: list[Any] = []
             if self.dense:
-                vectors = list(self.dense.encode(self.dense_texts([document], [tokenised.passages])[0]))
+                vectors = list(self.dense.encode(self.dense_texts(document, tokenised.passages)))
             added = self.added_to(document)
             encoded.append(Encoded(document, content_hash(document), tokenised.passages, *added, rows, vectors))
         return list(chain.from_iterable(self.serialiser.actions(encoded, report)))

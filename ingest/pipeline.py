@@ -30,10 +30,10 @@ from opensearch_splade.ingest.encoder_step import ENCODER_PATIENCE, through
 from opensearch_splade.ingest.ledger import Entry, Rows
 from opensearch_splade.ingest.report import IngestReport, Progress, Sending, Teller
 from opensearch_splade.ingest.sender import Sender
-from opensearch_splade.ingest.serialiser import Encoded, passage_id
+from opensearch_splade.ingest.serialiser import Encoded
 from opensearch_splade.ingest.waits import Steps
 from opensearch_splade.onnx_models.sparse_rows import SparseRow
-from opensearch_splade.types import Document, Features
+from opensearch_splade.types import Document, Features, passage_id
 
 ROOM = 256
 """Documents that may wait between two steps."""
@@ -265,7 +265,7 @@ class _Run:
         assert dense is not None  # noqa: S101 - this step runs only where there is one
 
         def pieces(batch: list[Encoded]) -> list[list[list[int]]]:
-            texts = self._encoder.dense_texts([one.document for one in batch], [one.passages for one in batch])
+            texts = [self._encoder.dense_texts(one.document, one.passages) for one in batch]
             token_ids = iter(dense.tokenizer.encode(list(chain.from_iterable(texts))))
             return [list(islice(token_ids, len(each))) for each in texts]
 

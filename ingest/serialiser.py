@@ -17,7 +17,7 @@ from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.term_budget import PruningRule
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, maximum, stack
-from opensearch_splade.types import Document, Features, Json
+from opensearch_splade.types import Document, Features, Json, passage_id
 
 
 class Encoded(NamedTuple):
@@ -64,8 +64,9 @@ class Serialiser:
     def actions(self, encoded: Sequence[Encoded], report: IngestReport) -> list[list[Action]]:
         """The actions of each document, in order; what is worth knowing is added to ``report``."""
         kept = [sum(passage.kept for passage in one.passages) for one in encoded]
-        report.passages += sum(len(one.passages) for one in encoded)
-        report.gated += sum(len(one.passages) for one in encoded) - sum(kept)
+        passages = sum(len(one.passages) for one in encoded)
+        report.passages += passages
+        report.gated += passages - sum(kept)
         if self.store in {"", "max"}:
             rows = [maximum(one.rows[:count]) if count else EMPTY for one, count in zip(encoded, kept, strict=True)]
             kept = [1] * len(encoded)
@@ -124,11 +125,6 @@ class Serialiser:
         if one.static:
             body["static"] = one.static
         return body
-
-
-def passage_id(document_id: str, number: int) -> str:
-    """The ``_id`` of a passage that is a document of the index."""
-    return f"{document_id}#{number}"
 
 
 def _action(id_: str, body: Json) -> Action:

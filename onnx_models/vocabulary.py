@@ -5,16 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from opensearch_splade.errors import BundleError
-
-DOT = "<dot>"
-"""What a "." in a token is written as. A ``rank_feature`` query takes the part of its field *after the last dot* as the
-feature, so a token that holds one matches nothing; and ingest processors since 2.19 refuse such keys. BERT's vocabulary
-has three: ``.``, ``...`` and ``##.``."""
-
-
-def feature_name(token: str) -> str:
-    """What a token or another name is called as a feature."""
-    return token.replace(".", DOT)
+from opensearch_splade.types import DOT, feature_name
 
 
 class Vocabulary:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
+from opensearch_splade.types import feature_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from opensearch_splade.types import Features, QueryEncoder
-
-_DOT = "<dot>"  # how all features of an index are written: see onnx_models/vocabulary.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +51,9 @@ class WithFeatures:
 
     def encode_query(self, text: str) -> Features:
         """Feature to weight, strongest first."""
-        together = {**self.encoder.encode_query(text), **{_named(name): weight for name, weight in self.added.items()}}
+        added = {feature_name(name): weight for name, weight in self.added.items()}
+        together = {**self.encoder.encode_query(text), **added}
         return dict(sorted(together.items(), key=lambda each: -each[1]))
-
-
-def _named(name: str) -> str:
-    return name.replace(".", _DOT)
 
 
 def _parsed(text: str) -> tuple[str, float]:

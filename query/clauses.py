@@ -12,6 +12,7 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, as_float32
 from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE, SPARSE_ANN
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, FILTERED_K
+from opensearch_splade.types import DOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,7 +46,7 @@ def weighted_terms(features: Features, field: str = "sparse") -> Json:
     dotted = sorted(feature for feature in features if "." in feature)
     if dotted:
         raise QueryError(
-            f"feature {dotted[0]!r} has a dot, which a rank_feature clause misreads; bundles write it as '<dot>', "
+            f"feature {dotted[0]!r} has a dot, which a rank_feature clause misreads; bundles write it as {DOT!r}, "
             "so these weights come from elsewhere: alias the dots as in the index, or ask with neural_sparse"
         )
     if not features:

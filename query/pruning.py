@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.limits import as_float32
+from opensearch_splade.query.rule_text import values_by_kind
 from opensearch_splade.types import KnowsTokenIds
 
 if TYPE_CHECKING:
@@ -52,12 +53,8 @@ class QueryPruning:
         Raises:
             QueryError: It is neither, one stands there twice, or a value is out of range.
         """
-        found: dict[str, str] = {}
-        for rule in text.split(","):
-            kind, _, value = rule.strip().partition(":")
-            if kind not in {"max_ratio", "top_k"} or kind in found:
-                raise QueryError(f"query pruning {text!r}: write max_ratio:RATIO, top_k:NUMBER, or both with a comma")
-            found[kind] = value
+        refused = f"query pruning {text!r}: write max_ratio:RATIO, top_k:NUMBER, or both with a comma"
+        found = values_by_kind(text, {"max_ratio", "top_k"}, refused)
         try:
             ratio = float(found["max_ratio"]) if "max_ratio" in found else None
             return cls(ratio, int(found["top_k"]) if "top_k" in found else None)

@@ -18,7 +18,7 @@ from opensearch_splade.query.requirements import PAGINATION_DEPTH
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.query.target import Target
 from opensearch_splade.transport import asking
-from opensearch_splade.types import Contribution, Hit
+from opensearch_splade.types import Contribution, Hit, passage_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -237,7 +237,7 @@ def _flat(hit: Json) -> Json:
     """A hit with its id and fingerprints in the same places, whether they come from doc values or from the source."""
     fields = hit.get("fields", {})
     identity, number = (next(iter(fields.get(name, [])), None) for name in ("id", "number"))
-    stored_as = identity if number is None else f"{identity}#{number}"
+    stored_as = identity if identity is None or number is None else passage_id(identity, number)
     return {"_source": {"encoded": fields.get("encoded", []), "id": identity}, "_id": stored_as, **hit}
 
 

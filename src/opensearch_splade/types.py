@@ -16,8 +16,23 @@ if TYPE_CHECKING:
 Features = dict[str, float]
 """One sparse vector by name: feature to positive weight. What a ``rank_features`` field holds."""
 
+DOT = "<dot>"
+"""What a "." in a token is written as. A ``rank_feature`` query takes the part of its field *after the last dot* as the
+feature, so a token that holds one matches nothing; and ingest processors since 2.19 refuse such keys. BERT's vocabulary
+has three: ``.``, ``...`` and ``##.``."""
+
 Json = dict[str, Any]
 """A JSON object as the OpenSearch client takes and returns it."""
+
+
+def feature_name(token: str) -> str:
+    """What a token or another name is called as a feature."""
+    return token.replace(".", DOT)
+
+
+def passage_id(document_id: str, number: int) -> str:
+    """The ``_id`` of a passage that is a document of the index."""
+    return f"{document_id}#{number}"
 
 
 @dataclass(frozen=True, slots=True)
