@@ -42,7 +42,7 @@ from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder, s
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.client import is_loopback, known_url
 from opensearch_splade.plugin.query_weights import save_query_weights
-from opensearch_splade.plugin.segments import refresh
+from opensearch_splade.plugin.segments import refresh, seldom_refreshed
 from opensearch_splade.plugin.stored_passages import stored_passages
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document
@@ -136,7 +136,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         confirm = Watch(cluster.client, job.index, job.meta, ledger)
         compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
         writer = BulkWriter(cluster.client, job.index, compression=compression, confirm=confirm)
-        with _told(job, writer, console) as on_progress:
+        loading = seldom_refreshed(cluster.client, job.index, made=made)
+        with loading, _told(job, writer, console) as on_progress:
             if ray and isinstance(ledger, LedgerShards):
                 ledger.close()  # the keepers open it, each its part
                 shares = cut(find_files(job.source), ray.workers)

@@ -35,6 +35,7 @@ _TOO_LARGE = 413
 _MALFORMED = 400
 _NOT_FOUND = 404
 _FLOODED = "read-only-allow-delete"  # what the server does to indices on a node whose disk is nearly full
+_ANSWER = {"filter_path": "items.*._id,items.*.status,items.*.error"}  # the rest is half of every answer
 _JSON_LINES = {"content-type": "application/x-ndjson"}
 _GZIP = {**_JSON_LINES, "content-encoding": "gzip"}
 
@@ -222,7 +223,7 @@ class BulkWriter:
     def _post(self, body: bytes, headers: dict[str, str]) -> Any:
         # Not the client's `bulk`: that ends every body with a newline, gzip's too.
         path = f"/{quote(self._index, safe='')}/_bulk"
-        return self._client.transport.perform_request("POST", path, body=body, headers=headers)
+        return self._client.transport.perform_request("POST", path, params=_ANSWER, body=body, headers=headers)
 
     def _again(self, flight: Flight, actions: list[Action], why: str) -> tuple[list[Action], str]:
         kind = why.partition(":")[0]  # without the server's words, which differ from time to time

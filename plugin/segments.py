@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from opensearch_splade.errors import ClusterError, TargetError
+from opensearch_splade.errors import ClusterError, OspladeError, TargetError
 from opensearch_splade.transport import asking
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ PATIENCE = 600.0
 """Seconds without any answer after which waiting ends."""
 PAUSE = 1.0
 """Seconds between two questions."""
+
+LOADING = "29s"
+"""How often an index is refreshed while it is filled for the first time; odd, so that it is known again as ours."""
 
 _BUSY = {429, 502, 503, 504}
 
@@ -30,6 +34,43 @@ def segment_sizes(client: OpenSearch, index: str) -> list[int]:
     with asking(index):
         rows = client.cat.segments(index=index, params={"format": "json", "h": "prirep,docs.count,docs.deleted"})
     return [int(row["docs.count"]) + int(row["docs.deleted"]) for row in rows if row["prirep"] == "p"]
+
+
+@contextmanager
+def seldom_refreshed(client: OpenSearch, index: str, *, made: bool) -> Iterator[None]:
+    """While an index is filled for the first time: fewer, larger segments, which cost the cluster a quarter less.
+
+    What a run that was killed left behind is put right by the next one; until then documents are seen half a minute
+    late. An index that was there before, or has a setting of the user's own, stays as it is.
+
+    Args:
+        client: Connected to the cluster.
+        index: What is written in the context.
+        made: Whether it is new.
+
+    Raises:
+        TargetError: There is no such index.
+        ClusterError: The cluster does not answer or refuses.
+    """
+    with asking(index):
+        settings = client.indices.get_settings(index=index)
+    found = {one["settings"]["index"].get("refresh_interval") for one in settings.values()}
+    if found != {LOADING} and not (made and found == {None}):
+        yield
+        return
+    _refresh_every(client, index, LOADING)
+    try:
+        yield
+    except BaseException:
+        with suppress(OspladeError):  # what went wrong first says more
+            _refresh_every(client, index, None)
+        raise
+    _refresh_every(client, index, None)
+
+
+def _refresh_every(client: OpenSearch, index: str, interval: str | None) -> None:
+    with asking(index):
+        client.indices.put_settings(index=index, body={"index": {"refresh_interval": interval}})
 
 
 def refresh(client: OpenSearch, index: str, *, patience: float = PATIENCE) -> None:

@@ -302,7 +302,7 @@ class Faulty:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         if handler.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        if not handler.path.endswith("/_bulk"):
+        if "/_bulk" not in handler.path:
             answer(handler, *forward(self.node, handler, body))
             return
         self.bulk_requests += 1
