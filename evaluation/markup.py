@@ -33,7 +33,7 @@ def tag(name: str, /, *children: object, **attributes: object) -> Html:
         name: Of the element; ours, never a user's.
         children: Elements, or values that are escaped; ``None`` is left out.
         attributes: ``class_`` is written ``class``, other underscores are hyphens; ``None`` and ``False`` are left out,
-            ``True`` has no value, floats have at most two decimals.
+            ``True`` has no value, floats have six digits.
     """
     written = "".join(map(_attribute, attributes.keys(), attributes.values()))
     return Html(f"<{name}{written}>{joined(children)}</{name}>")
@@ -50,5 +50,5 @@ def _attribute(name: str, value: object) -> str:
     hyphened = name.rstrip("_").replace("_", "-")
     if value is True:
         return f" {hyphened}"
-    text = f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
+    text = f"{value:.6g}" if isinstance(value, float) else value
     return f' {hyphened}="{escaped(text)}"'

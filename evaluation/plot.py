@@ -103,7 +103,7 @@ def scatter(points: Sequence[Point], *, x: str, y: str, title: str, log: bool = 
         tag("text", x, x=(LEFT + WIDTH - RIGHT) / 2, y=HEIGHT - 8, class_="axis", text_anchor="middle"),
         tag("text", y, x=LEFT - 52, y=TOP - 6, class_="axis"),
         _frontier(best, across, up),
-        *_labels(points, places),
+        *_labels(points, places, _along(best, across, up)),
         *(_mark(point, *place, front=point in best) for point, place in zip(points, places, strict=True)),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
@@ -168,9 +168,18 @@ def _mark(point: Point, x: float, y: float, *, front: bool) -> Html:
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
-def _labels(points: Sequence[Point], places: Sequence[tuple[float, float]]) -> Iterator[Html]:
+def _along(best: Sequence[Point], across: Axis, up: Axis) -> list[_Box]:
+    """Where the stairs of the frontier are."""
+    places = [(across.place(point.x), up.place(point.y)) for point in best]
+    boxes: list[_Box] = []
+    for (x, y), (right, top) in zip(places, [*places[1:], (across.end, places[-1][1])], strict=True):
+        boxes += [(x, y - 2, right, y + 2), (right - 2, top, right + 2, y)]
+    return boxes
+
+
+def _labels(points: Sequence[Point], places: Sequence[tuple[float, float]], lines: Sequence[_Box]) -> Iterator[Html]:
     """Each label where it hides nothing: beside its point, else further away with a line to it."""
-    taken: list[_Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in places]
+    taken: list[_Box] = [*((x - 7, y - 7, x + 7, y + 7) for x, y in places), *lines]
     for point, (x, y) in zip(points, places, strict=True):
         if not point.label:
             continue

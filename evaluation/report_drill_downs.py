@@ -75,9 +75,9 @@ def _hit(hit: JudgedHit) -> Html:
 def _grade(grade: int | None) -> Html:
     if grade is None:
         return tag("span", "not judged", class_="grade none")
-    return tag(
-        "span", f"relevant {grade}" if grade > 0 else "not relevant", class_="grade yes" if grade > 0 else "grade no"
-    )
+    if grade <= 0:
+        return tag("span", "not relevant", class_="grade")
+    return tag("span", "relevant" if grade == 1 else f"relevant, {grade}", class_="grade yes")
 
 
 def _why(why: Sequence[Contribution]) -> Html | None:
@@ -88,7 +88,7 @@ def _why(why: Sequence[Contribution]) -> Html | None:
     largest = max(share for _, share in parts) or 1.0
     short = ", ".join(f"{part.feature} {share:.0%}" for part, share in parts[:3])
     head = tag(
-        "tr", *(tag("th", name, scope="col") for name in ("Term", "Share of the score", "", "Question × document"))
+        "tr", *(tag("th", name, scope="col") for name in ("Term", "Share of the sum", "", "Question × document"))
     )
     rows = [
         tag(
@@ -168,7 +168,9 @@ def _margins(system: str, terms: Sequence[Margin]) -> Html:
     total = sum(term.score for term in terms)
     rows.append(tag("tr", tag("th", "all terms", scope="row"), tag("td"), tag("td", signed(total, 3)), class_="sum"))
     caption = tag(
-        "caption", tag("span", system, class_="name"), ": terms for the relevant document, less those for its rival"
+        "caption",
+        tag("span", system, class_="name"),
+        ": what each term gave, ◀ to the rival, to the relevant document ▶",
     )
     return tag("div", tag("table", caption, tag("tbody", *rows), class_="terms"), class_="wide")
 

@@ -42,7 +42,7 @@ def render_markdown(evaluation: Evaluation) -> str:
 
 def escape(text: str) -> str:
     """On one line, and nothing in it means anything to Markdown."""
-    return re.sub(r"([\\`*\[\]|~&]|<(?! )|(?<! )>)", r"\\\1", " ".join(text.split()))
+    return re.sub(r"(^[-#+=]|[\\`*\[\]|~&]|<(?! )|(?<! )>)", r"\\\1", " ".join(text.split()))
 
 
 def _systems(evaluation: Evaluation) -> str:

@@ -26,10 +26,9 @@ def questions_table(evaluation: Evaluation, drill_downs: Sequence[DrillDown]) ->
     head = tag("tr", *(tag("th", name, scope="col") for name in names))
     rows = [_question_row(evaluation, query, base, others, measure, anchors.get(query)) for query in shown]
     left_out = len(evaluation.queries) - len(shown)
-    caption = (
-        f"{measure} of {base.name}, and what each other system has more or less. Best answered by the best system first"
-    )
-    caption += f"; the {left_out} questions with the smallest differences are left out." if left_out > 0 else "."
+    caption = f"{measure} of {base.name}, and what each other system has more or less."
+    if left_out > 0:
+        caption += f" The {left_out} questions with the smallest differences are left out."
     table = tag(
         "table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_="figures sortable heat"
     )

@@ -26,7 +26,7 @@ Curve: TypeAlias = tuple[str, Sequence[CurvePoint]]
 """What prunings of one bundle's vectors save and cost, and the bundle's name."""
 
 TOLERANCE = 0.002  # of nDCG@10, that the recommended pruning may lose: as `osplade prune-curve` has it
-_FOREST, _ROW = 340, 30  # pixels
+_FOREST, _ROW = 380, 34  # pixels
 _SHAPES = {"max_ratio": "circle", "top_k": "square", "alpha_mass": "diamond", "abs_value": "triangle"}
 
 
@@ -35,7 +35,8 @@ def systems_table(evaluation: Evaluation) -> Html:
     top = highest(evaluation)
     timed = any(system.latency for system in evaluation.systems)
     clocks = ("p50 ms", "p95 ms", "server ms") if timed else ()
-    head = tag("tr", *(tag("th", name, scope="col") for name in ("System", *top, *clocks)))
+    marked = dict.fromkeys(top, "marked")
+    head = tag("tr", *(tag("th", name, scope="col", class_=marked.get(name)) for name in ("System", *top, *clocks)))
     rows = [_system_row(evaluation, system, top, timed=timed) for system in evaluation.systems]
     caption = "The mean over all questions; the best of each column is bold."
     if evaluation.comparisons:
@@ -168,10 +169,11 @@ def _curve(name: str, points: Sequence[CurvePoint]) -> list[Html]:
         y="nDCG@10",
         title=f"nDCG@10 against size for each pruning of {name}",
     )
+    saved = f"{best.pruning}, {1 - best.bytes / max(1e-9, whole.bytes):.0%} smaller"
     words = (
-        f"Each mark is one pruning. Smallest within {TOLERANCE:g} of unpruned: {best.pruning or 'none'}, "
-        f"{1 - best.bytes / max(1e-9, whole.bytes):.0%} smaller. Circles max_ratio, squares top_k, diamonds "
-        "alpha_mass, triangles abs_value, crosses budgets of the corpus."
+        f"Each mark is one pruning; within {TOLERANCE:g} of unpruned the smallest is "
+        f"{saved if best.pruning else 'the unpruned one'}. Circles max_ratio, squares top_k, diamonds alpha_mass, "
+        "triangles abs_value, crosses budgets of the corpus. On the line: nothing smaller is as good."
     )
     head = tag("tr", *(tag("th", each, scope="col") for each in ("Pruning", "Features", "Bytes", "nDCG@10", "Change")))
     rows = [
