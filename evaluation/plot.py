@@ -126,12 +126,14 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def decimals(values: Sequence[float]) -> int:
+    """As few as tell the ticks of a linear axis apart."""
+    return next((each for each in range(4) if all(abs(round(v, each) - v) < 1e-9 for v in values)), 4)
+
+
 def _numbers(values: Sequence[float], *, log: bool) -> list[str]:
-    """As ticks are written: on a linear axis all with the same decimals, as few as tell them apart."""
-    if log or not values:
-        return [number(value) for value in values]
-    decimals = next((each for each in range(4) if all(abs(round(v, each) - v) < 1e-9 for v in values)), 4)
-    return [f"{value:,.{decimals}f}" for value in values]
+    """As ticks are written: on a linear axis all with the same decimals."""
+    return [number(value) if log else f"{value:,.{decimals(values)}f}" for value in values]
 
 
 def _grid(across: Axis, up: Axis) -> Html:

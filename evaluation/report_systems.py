@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from opensearch_splade.evaluation.markup import Html, joined, tag
-from opensearch_splade.evaluation.plot import Axis, Point, number, scatter
+from opensearch_splade.evaluation.plot import Axis, Point, decimals, number, scatter
 from opensearch_splade.evaluation.prune_curve import CurvePoint, recommend
 from opensearch_splade.evaluation.results import Comparison, Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import (
@@ -126,9 +126,17 @@ def _forest_row(each: Comparison, axis: Axis) -> Html:
 
 
 def _forest_ticks(axis: Axis) -> Html:
+    ticks = axis.ticks(5)
     texts = [
-        tag("text", signed(value, 2) if value else "0", x=axis.place(value), y=14, class_="tick", text_anchor="middle")
-        for value in axis.ticks(5)
+        tag(
+            "text",
+            signed(value, decimals(ticks)) if value else "0",
+            x=axis.place(value),
+            y=14,
+            class_="tick",
+            text_anchor="middle",
+        )
+        for value in ticks
     ]
     return tag("svg", *texts, viewBox=f"0 0 {_FOREST} 20", width=_FOREST, height=20)
 
