@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -72,6 +72,7 @@ class Pair:
         baseline_ranks: The same by the baseline.
         system_terms: The features that told them apart, largest first; empty where a system has no parts.
         baseline_terms: The same by the baseline.
+        titles: Of the two, or the beginnings of their texts; empty where neither side could be asked.
     """
 
     relevant: str
@@ -80,6 +81,7 @@ class Pair:
     baseline_ranks: tuple[int | None, int | None]
     system_terms: Sequence[Margin] = ()
     baseline_terms: Sequence[Margin] = ()
+    titles: tuple[str, str] = ("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +182,12 @@ def _one(
     decisive = changed_places(rankings[0], rankings[1], grades, won=value > baseline_value)
     found = None
     if decisive:
-        terms = [_margins(systems.get(each.name), text, decisive) for each in pair]
+        answers = [_alone(systems.get(each.name), text, decisive) for each in pair]
+        terms = [_margins(answer, decisive) for answer in answers]
         ranks = [(_rank(ranking, decisive[0]), _rank(ranking, decisive[1])) for ranking in rankings]
-        found = Pair(*decisive, ranks[0], ranks[1], terms[0], terms[1])
+        titles = {key: hit.title or _beginning(hit) for answer in answers for key, hit in answer.items()}
+        told = titles.get(decisive[0], ""), titles.get(decisive[1], "")
+        found = Pair(*decisive, ranks[0], ranks[1], terms[0], terms[1], told)
     names = system.name, base.name
     return DrillDown(query, text, measure, *names, value, baseline_value, hits[0], hits[1], found)
 
@@ -258,16 +263,17 @@ def _beginning(hit: Hit) -> str:
     return text if len(text) <= TEXT else f"{text[:TEXT].rsplit(' ', 1)[0]} …"
 
 
-def _margins(ask: Ask | None, text: str, pair: tuple[str, str]) -> list[Margin]:
+def _alone(ask: Ask | None, text: str, pair: tuple[str, str]) -> dict[str, Hit]:
+    """Two documents as a system finds them, whatever their ranks; one that does not match at all is missing."""
+    return {hit.id: hit for hit in ask(text, len(pair), pair)} if ask else {}
+
+
+def _margins(answer: Mapping[str, Hit], pair: tuple[str, str]) -> list[Margin]:
     """What told two documents apart, by what a system gives each of them."""
-    if ask is None:
-        return []
-    parts = {hit.id: {part.feature: part.score for part in hit.why} for hit in ask(text, len(pair), pair)}
-    relevant, rival = (parts.get(document, {}) for document in pair)
-    features = _once([*relevant, *rival])
+    parts = [
+        {part.feature: part.score for part in answer[document].why} if document in answer else {} for document in pair
+    ]
+    relevant, rival = parts
+    features = dict.fromkeys([*relevant, *rival])
     margins = [Margin(feature, relevant.get(feature, 0.0), rival.get(feature, 0.0)) for feature in features]
     return sorted(margins, key=lambda margin: (-abs(margin.score), margin.feature))
-
-
-def _once(features: Sequence[str]) -> Iterator[str]:
-    return iter(dict.fromkeys(features))

@@ -8,9 +8,9 @@ from math import ceil, floor, log10
 
 from opensearch_splade.evaluation.markup import Html, joined, tag
 
-WIDTH, HEIGHT = 760, 380
+WIDTH, HEIGHT = 760, 350
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 20, 48
-_LETTER, _LINE = 6.7, 15  # about the width and height of a label's letters, in pixels of the drawing
+_LETTER, _LINE = 7.2, 15  # about the width and height of a label's letters, in pixels of the drawing
 _WIDE = 4.0  # a range of which the largest is so many times the smallest has a logarithmic axis
 
 
@@ -187,10 +187,12 @@ def _labels(points: Sequence[Point], places: Sequence[tuple[float, float]], line
         tried = list(_candidates(x, y, width))
         box, steps = min(tried, key=lambda one: (_overlap(one[0], taken), one[1]))
         taken.append(box)
+        left, top, right, bottom = box
+        # Widths are estimates, so a label is fastened where it is near its point.
+        at, anchor = (left, "start") if left > x else (right, "end") if right < x else ((left + right) / 2, "middle")
         if steps > 1:
-            end = box[0] if box[0] > x else box[2] if box[2] < x else (box[0] + box[2]) / 2
-            yield tag("line", x1=x, y1=y, x2=end, y2=(box[1] + box[3]) / 2, class_="leader")
-        yield tag("text", point.label, x=box[0], y=box[3] - 3.5, class_=f"label {point.kind}")
+            yield tag("line", x1=x, y1=y, x2=at, y2=(top + bottom) / 2, class_="leader")
+        yield tag("text", point.label, x=at, y=bottom - 3.5, text_anchor=anchor, class_=f"label {point.kind}")
 
 
 def _candidates(x: float, y: float, width: float) -> Iterator[tuple[_Box, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 from opensearch_splade.evaluation.drill_down import DrillDown, JudgedHit, Margin, Pair
@@ -82,7 +82,7 @@ def _grade(grade: int | None) -> Html:
 
 def _why(why: Sequence[Contribution]) -> Html | None:
     """The summands of a score as bars, as long as their share of it."""
-    if not why:
+    if not any(part.score for part in why):
         return None
     parts = list(zip(why, shares(why), strict=True))
     largest = max(share for _, share in parts) or 1.0
@@ -122,32 +122,29 @@ def _bar(length: float) -> Html:
 
 def _pair(each: DrillDown, pair: Pair) -> Html:
     """Which two documents changed places, and the terms that told them apart in either system."""
-    titles = {hit.id: hit.title or hit.text for hit in (*each.hits, *each.baseline_hits)}
-    words = tag(
-        "p",
-        "Changed places: relevant ",
-        _document(pair.relevant, titles),
-        f" ({_ranks(pair.baseline_ranks[0], pair.system_ranks[0])}) and ",
-        _document(pair.rival, titles),
-        f" ({_ranks(pair.baseline_ranks[1], pair.system_ranks[1])}).",
+    listed = tag(
+        "ul",
+        _document("relevant", "grade yes", pair.relevant, pair.titles[0], pair.baseline_ranks[0], pair.system_ranks[0]),
+        _document("its rival", "grade", pair.rival, pair.titles[1], pair.baseline_ranks[1], pair.system_ranks[1]),
     )
     tables = [
         _margins(name, terms)
         for name, terms in ((each.baseline, pair.baseline_terms), (each.system, pair.system_terms))
     ]
-    return tag("div", words, tag("div", *tables, class_="rankings"), class_="pair")
-
-
-def _document(document: str, titles: Mapping[str, str]) -> Html:
-    title = titles.get(document, "")
-    return joined(
-        [tag("span", title, class_="title", dir_="auto"), " " if title else None, tag("span", document, class_="id")]
+    return tag(
+        "div", tag("h4", "These two changed places"), listed, tag("div", *tables, class_="rankings"), class_="pair"
     )
 
 
-def _ranks(baseline: int | None, system: int | None) -> str:
+def _document(role: str, kind: str, document: str, title: str, baseline: int | None, system: int | None) -> Html:
     before, after = (f"rank {rank}" if rank else "not found" for rank in (baseline, system))
-    return f"{before} → {after}"
+    return tag(
+        "li",
+        tag("span", role, class_=kind),
+        tag("span", title, class_="title", dir_="auto") if title else None,
+        tag("span", document, class_="id"),
+        tag("span", f"{before} → {after}", class_="values"),
+    )
 
 
 def _margins(system: str, terms: Sequence[Margin]) -> Html:

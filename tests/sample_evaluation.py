@@ -59,7 +59,7 @@ def _drill_down(of: Evaluation, system: SystemResult, query: str) -> DrillDown:
     why = [Contribution(feature, 2.0 - 0.1 * place, 1.5) for place, feature in enumerate("abcdefghijkl")]
     hits = [JudgedHit(f"d{query}", 1, 31.2, 1, "A title", "Its text.", why), JudgedHit("d9", 2, 9.5, None)]
     terms = [Margin("a", 3.0, 0.5), Margin("b", 0.0, 1.0)]
-    pair = Pair(f"d{query}", "d0", (1, 4), (None, 2), terms, ())
+    pair = Pair(f"d{query}", "d0", (1, 4), (None, 2), terms, (), ("A title", ""))
     values = [each.per_question["nDCG@10"][query] for each in (system, base)]
     return DrillDown(
         query, of.queries[query], "nDCG@10", system.name, base.name, *values, hits, list(reversed(hits)), pair

@@ -205,13 +205,15 @@ def test_labels_hide_neither_points_nor_each_other() -> None:
     """Ten systems close together, as hybrids are."""
     points = [Point(10 + number % 3, 0.7 + number / 500, f"bm25+neural-sparse+knn {number}") for number in range(10)]
     drawn = scatter(points, x="ms", y="nDCG@10", title="t")
-    labels = [(float(x), float(y)) for x, y in re.findall(r'<text x="([^"]+)" y="([^"]+)" class="label plain">', drawn)]
-    width = len(points[0].label) * 6.7
+    width = len(points[0].label) * 6.5
+    shift = {"start": 0.0, "middle": width / 2, "end": width}
+    found = re.findall(r'<text x="([^"]+)" y="([^"]+)" text-anchor="(\w+)" class="label plain">', drawn)
+    labels = [(float(x) - shift[anchor], float(y)) for x, y, anchor in found]
     assert len(labels) == 10
     for number, (x, y) in enumerate(labels):
         assert 0 <= x <= x + width <= WIDTH
         for other_x, other_y in labels[:number]:
-            assert abs(x - other_x) >= width - 1 or abs(y - other_y) >= 14
+            assert abs(x - other_x) >= width or abs(y - other_y) >= 14
 
 
 def test_equal_scores_rank_as_trec_eval_ranks_them() -> None:
