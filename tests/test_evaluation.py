@@ -15,8 +15,10 @@ from opensearchpy import OpenSearch
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.evaluation.latency import percentile
 from opensearch_splade.evaluation.measures import MEASURES, measure
-from opensearch_splade.evaluation.systems import default_modes, percentile
+from opensearch_splade.evaluation.system_spec import SystemSpec
+from opensearch_splade.evaluation.systems import default_modes
 from opensearch_splade.ingest.codec import RELATIVE_ERROR
 from opensearch_splade.plugin.launcher import RunningNode
 
@@ -153,15 +155,15 @@ def test_eval_measures_every_system(animals: list[str]) -> None:
     result = CliRunner().invoke(main, ["eval", *animals, "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert (report["questions"], report["split"]) == (2, "test")
-    asked = [(one["mode"], one["query_side"]) for one in report["systems"]]
-    assert list(dict.fromkeys(mode for mode, _ in asked)) == default_modes(["bm25", "neural-sparse", "knn"])
-    assert {side for mode, side in asked if "neural-sparse" in mode} == {"siamese", "inference-free"}
-    assert {side for mode, side in asked if mode in {"bm25", "knn", "bm25+knn"}} == {""}
+    assert report["split"] == "test"
+    asked = [SystemSpec.parse(one["spec"]) for one in report["systems"]]
+    assert list(dict.fromkeys(str(spec.mode) for spec in asked)) == default_modes(["bm25", "neural-sparse", "knn"])
+    assert {spec.query_side for spec in asked if "neural-sparse" in str(spec.mode)} == {"siamese", "inference-free"}
+    assert {spec.query_side for spec in asked if str(spec.mode) in {"bm25", "knn", "bm25+knn"}} == {""}
     for one in report["systems"]:
         # Only one of the animals is judged for each question.
         assert one["measures"] | {"Judged@10": 1.0} == dict.fromkeys(MEASURES, 1.0), one
-        assert 0 < one["client_p50_ms"] <= one["client_p95_ms"]
+        assert 0 < one["latency"]["client_p50"] <= one["latency"]["client_p95"]
     assert report["score_error"].keys() == {"neural-sparse", "weighted-terms"}
     assert max(report["score_error"].values()) <= RELATIVE_ERROR
 

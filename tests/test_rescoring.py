@@ -87,9 +87,7 @@ def searchers(client: OpenSearch, index_name: str) -> tuple[Searcher, Searcher]:
     assert not client.bulk(index=index_name, body=lines, params={"refresh": "true"})["errors"]
     encoder, capabilities = Table(), probe(client)
     pruned = PrunedQueries(encoder, QueryPruning(top_k=1))
-    return tuple(  # type: ignore[return-value]
-        Searcher(client, index_name, capabilities=capabilities, sparse=sparse) for sparse in (encoder, pruned)
-    )
+    return tuple(Searcher(client, index_name, capabilities=capabilities, sparse=sparse) for sparse in (encoder, pruned))
 
 
 def scores(client: OpenSearch, index: str, body: Json) -> dict[str, float]:
