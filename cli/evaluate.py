@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from opensearch_splade.cli.evaluated_systems import Asking
-from opensearch_splade.cli.evaluating import DEPTH, Found, Plan, compare
+from opensearch_splade.cli.evaluating import DEPTH, Found, Plan, compare, look
 from opensearch_splade.cli.evaluation_options import Gates, Outputs, asked, gated, written
 from opensearch_splade.cli.evaluation_output import LEFT_OUT, gate_failures, put_out
 from opensearch_splade.errors import QueryError
@@ -117,14 +117,13 @@ def evaluate(
     imported = {name: read_run(path) for name, path in runs.items()}
     systems = asking.open()
     _check_names([system.name for system in systems], list(imported), baseline)
-    if dry_run:
-        _list(loaded, systems, runs, depth=depth, latency=latency)
-        return
     wanted = measure_names([*(measures or MEASURES), *(each.measure for each in gates.fail_under)])
+    plan = Plan(split, depth, latency, wanted, KeptRuns(out) if out else None, again)
+    if dry_run:
+        _list(asking, loaded, systems, runs, plan)
+        return
     found, index, server, errors = Found([], [], []), "", "", dict[str, float]()
     if systems:
-        kept = KeptRuns(out) if out else None
-        plan = Plan(split, depth, latency, wanted, kept, again)
         found = compare(asking.cluster, loaded, systems, console, plan)
         index, server = _indices(systems), asking.cluster.capabilities.version_text
         errors = _score_errors(systems, loaded)
@@ -167,13 +166,14 @@ def _check_names(systems: Sequence[str], imported: Sequence[str], baseline: str 
 
 
 def _list(
-    collection: Collection, systems: Sequence[System], runs: Mapping[str, Path], *, depth: int, latency: bool
+    asking: Asking, collection: Collection, systems: Sequence[System], runs: Mapping[str, Path], plan: Plan
 ) -> None:
-    timed = ", then single searches for latency" if latency else ""
-    click.echo(f"{len(collection.queries)} questions of {collection.name} to depth {depth}{timed}:")
+    timed = ", then single searches for latency" if plan.times else ""
+    click.echo(f"{len(collection.queries)} questions of {collection.name} to depth {plan.depth}{timed}:")
     for system in systems:
-        system.ranking_body(next(iter(collection.queries.values())), depth)  # refuses what cannot be asked
-        click.echo(f"  {system.name}: {system.spec}  (index {system.index})")
+        system.ranking_body(next(iter(collection.queries.values())), plan.depth)  # refuses what cannot be asked
+        _, _, said = look(asking.cluster, collection, system, plan)
+        click.echo(f"  {system.name}: {system.spec}  (index {system.index}{said and ', '}{said})")
     for name, path in runs.items():
         click.echo(f"  {name}: read from {path}")
 

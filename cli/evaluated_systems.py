@@ -61,44 +61,41 @@ class Asking:
     def _by_mode(self, index: str) -> list[System]:
         sides = self._searchers(index, self.bundles.sparse, self.bundles.dense)
         if self.query_side != "auto":
-            sides = {self.query_side: self._side(index, SystemSpec.parse("bm25"), self.query_side)}
-        return [
-            self._of(system.name, self._with_options(system.spec), system.index)
-            for system in systems(sides, self.modes)
-        ]
-
-    def _with_options(self, spec: SystemSpec) -> SystemSpec:
-        """The spec with what the options say for all, so that it tells the whole."""
-        legs = spec.mode.legs if spec.mode else ()
-        asks_sparse = not legs or spec.rescore in SPARSE_LEGS or any(leg in SPARSE_LEGS for leg in legs)
-        if not asks_sparse:
-            return spec
-        prune, how = spec.query_prune or self.bundles.pruning, spec.seismic or self.bundles.how
-        return replace(spec, query_prune=prune, seismic=how)
+            sides = {self.query_side: self._side(index, self.bundles, self.query_side)}
+        return [self._of(system.name, system.spec, index) for system in systems(sides, self.modes)]
 
     def _named(self, name: str, spec: SystemSpec) -> System:
         index = spec.index or self.index
         if not index:
             raise TargetError(f"system {name!r} names no index; give --index, or write index=NAME into it")
-        return self._of(name, self._with_options(spec), index)
+        return self._of(name, spec, index)
 
     def _of(self, name: str, spec: SystemSpec, index: str) -> System:
         template = Template.load(spec.template) if spec.template else None
+        given = self.bundles
+        bundles = replace(given, sparse=spec.bundle or given.sparse, dense=spec.dense_bundle or given.dense)
         try:
-            plain = self._side(index, spec, spec.query_side or self.query_side)
+            plain = self._side(index, bundles, spec.query_side or self.query_side)
         except TargetError:
             if template is None or template.places & {SPARSE, VECTOR}:
                 raise
             return System(name, spec, index, template=template)  # of anyone's making
+        spec = replace(spec, bundle=bundles.sparse or "", dense_bundle=bundles.dense or "")
+        if _asks_sparse(spec, template):
+            spec = replace(
+                spec,
+                query_side=spec.query_side or _side_of(plain),
+                query_prune=spec.query_prune or given.pruning,
+                seismic=spec.seismic or given.how,
+            )
         asker = self._variant(plain, spec.query_prune, spec.seismic)
         first = self._variant(asker, spec.two_step, spec.seismic) if spec.two_step else None
         return System(name, spec, index, asker, first, template, _encoders(plain))
 
-    def _side(self, index: str, spec: SystemSpec, side: str) -> Searcher:
-        sparse, dense = spec.bundle or self.bundles.sparse, spec.dense_bundle or self.bundles.dense
-        sides = self._searchers(index, sparse, dense)
+    def _side(self, index: str, bundles: QueryBundles, side: str) -> Searcher:
+        sides = self._searchers(index, bundles.sparse, bundles.dense)
         if side not in {"auto", *sides}:  # says what there is
-            sides = open_searchers(self.cluster, index, QueryBundles(sparse, dense), side)
+            sides = open_searchers(self.cluster, index, QueryBundles(bundles.sparse, bundles.dense), side)
         return sides[side] if side in sides else next(iter(sides.values()))
 
     def _searchers(self, index: str, sparse: str | None, dense: str | None) -> dict[str, Searcher]:
@@ -117,6 +114,18 @@ class Asking:
         return Searcher(
             client, target.index, capabilities=capabilities, sparse=sparse, dense=target.dense, how=how or target.how
         )
+
+
+def _asks_sparse(spec: SystemSpec, template: Template | None) -> bool:
+    if template:
+        return SPARSE in template.places
+    legs = spec.mode.legs if spec.mode else ()
+    return not legs or any(leg in SPARSE_LEGS for leg in (*legs, spec.rescore))
+
+
+def _side_of(searcher: Searcher) -> str:
+    sparse = searcher.target.sparse
+    return sparse.query_side if isinstance(sparse, SparseEncoder) else ""
 
 
 def _encoders(searcher: Searcher) -> str:

@@ -61,6 +61,8 @@ def compare(
 ) -> Found:
     """Every system over every question. One that the server refuses is told of, and the others go on."""
     plan = plan or Plan()
+    if plan.kept:
+        plan.kept.prepare()
     found = Found([], [], [])
     for system in systems:  # what cannot be asked is known before the first of them is
         system.ranking_body(next(iter(collection.queries.values())), plan.depth)
@@ -91,14 +93,9 @@ def _ranked(
 ) -> KeptRun:
     """The ranking and the latency of a system, from the folder where it still holds."""
     client = cluster.client
-    known: KeptRun | None = None
-    decided: Decided = {}
-    if plan.kept:
-        decided = decided_by(client, system, collection, plan.split, plan.depth, cluster.capabilities.version_text)
-        known, reason = (None, "") if plan.again else plan.kept.find(system.name, decided)
-        said = "its kept run holds" if known else f"asked again: {reason}" if reason else ""
-        if said:
-            progress.console.print(f"{system.name}: {said}", markup=False, highlight=False, soft_wrap=True)
+    known, decided, said = look(cluster, collection, system, plan)
+    if said:
+        progress.console.print(f"{system.name}: {said}", markup=False, highlight=False, soft_wrap=True)
     is_whole = known is not None and (known.latency is not None or not plan.times)
     if known is None:
         asked = ask(client, system, collection.queries, plan.depth, advance)
@@ -110,6 +107,18 @@ def _ranked(
     if plan.kept and not is_whole:
         plan.kept.keep(system.name, decided, known)
     return known
+
+
+def look(cluster: Cluster, collection: Collection, system: System, plan: Plan) -> tuple[KeptRun | None, Decided, str]:
+    """The kept run of a system where it still holds, what decides a new one, and a word on it for people."""
+    if plan.kept is None:
+        return None, {}, ""
+    server = cluster.capabilities.version_text
+    decided = decided_by(cluster.client, system, collection, plan.split, plan.depth, server)
+    if plan.again:
+        return None, decided, ""
+    known, reason = plan.kept.find(system.name, decided)
+    return known, decided, "its kept run holds" if known else f"asked again: {reason}" if reason else ""
 
 
 def notes_of(system: System, collection: Collection, split: str, notices: Mapping[str, int]) -> list[str]:

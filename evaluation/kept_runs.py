@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import orjson
@@ -46,18 +47,24 @@ class KeptRuns:
     """The folder.
 
     Args:
-        folder: Made where it is missing.
-
-    Raises:
-        SourceError: It cannot be made or written.
+        folder: Where it is, or will be.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def prepare(self) -> None:
+        """Makes the folder where it is missing.
+
+        Raises:
+            SourceError: It cannot be made or written.
+        """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self._folder):
+                pass
         except OSError as error:
-            raise SourceError(f"{folder}: runs cannot be kept there ({error}); name another folder") from error
+            raise SourceError(f"{self._folder}: runs cannot be kept there ({error}); name another folder") from error
 
     def find(self, name: str, decided: Decided) -> tuple[KeptRun | None, str]:
         """The run of a system if it still holds, and else why not; no reason where there was none."""
