@@ -110,8 +110,8 @@ class KeptRuns:
             raise SourceError(f"{self._folder}: the run of {name} cannot be kept ({error})") from error
 
     def _paths(self, name: str) -> tuple[Path, Path]:
-        plain = re.sub(r"[^A-Za-z0-9.+_-]+", "-", name).strip("-.")
-        if plain != name:  # two names must not share a file
+        plain = re.sub(r"[^A-Za-z0-9.+_-]+", "-", name).strip("-.")[:100]
+        if plain.lower() != name:  # two names must not share a file, where A is a too
             plain = f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
         return self._folder / f"{plain}.trec", self._folder / f"{plain}.json"
 
