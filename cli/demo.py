@@ -19,10 +19,12 @@ from rich.rule import Rule
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluating import compare
 from opensearch_splade.cli.ingesting import IngestJob, run_job
-from opensearch_splade.cli.rendering import outcomes_table, printer, save_picture, side_by_side
+from opensearch_splade.cli.rendering import evaluation_table, printer, save_picture, side_by_side
 from opensearch_splade.cli.wiring import Cluster, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import SourceError, TargetError
 from opensearch_splade.evaluation.collection import Collection, load_collection
+from opensearch_splade.evaluation.results import Evaluation
+from opensearch_splade.evaluation.systems import systems
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.target import check_index
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
@@ -75,8 +77,9 @@ def demo(*, collection: str, docker: bool, fresh: bool, picture: Path | None, ur
     for question in shown:
         answers = {way: first.search(question, mode=way, size=3, explain=True) for way in WAYS}
         console.print(Rule(), side_by_side(question, answers))
-    outcomes = compare(loaded, searchers, (), console)
-    console.print(Rule(), outcomes_table(outcomes, f"{loaded.name}: {len(loaded.queries)} judged questions"))
+    results = compare(cluster, loaded, systems(searchers), console).results
+    evaluation = Evaluation(loaded.name, "test", "people", index, version, loaded.queries, loaded.qrels, results)
+    console.print(Rule(), evaluation_table(evaluation, f"{loaded.name}: {len(loaded.queries)} judged questions"))
     _farewell(console, node, index, "how do I merge two dictionaries" if shown is QUESTIONS else shown[0])
     if picture:
         save_picture(console, picture)

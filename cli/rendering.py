@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -11,7 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from opensearch_splade.evaluation.systems import Outcome
+from opensearch_splade.evaluation.measures import MEASURES
+from opensearch_splade.evaluation.results import Evaluation
+from opensearch_splade.evaluation.summary import comparison_of, legend, mark
 from opensearch_splade.query import SearchResult, shares
 from opensearch_splade.types import Hit
 
@@ -67,21 +69,35 @@ def snippet(text: str, length: int = 160) -> str:
     return line if len(line) <= length else f"{line[:length].rsplit(' ', 1)[0]} …"
 
 
-def outcomes_table(outcomes: Sequence[Outcome], title: str) -> Table:
-    """One row per system, the best value of each measure in bold."""
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD)
+def evaluation_table(evaluation: Evaluation, title: str) -> Table:
+    """One row per system, the best value of each measure in bold, differences that are hardly chance marked."""
+    results = evaluation.systems
+    measured = results[0].per_question
+    names = [
+        name
+        for name in measured
+        if name in SHOWN_MEASURES or name not in MEASURES or not set(MEASURES) <= measured.keys()
+    ]
+    caption = Text(legend(evaluation)) if evaluation.comparisons else None
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, caption=caption, caption_justify="left")
     table.add_column("system", no_wrap=True)
-    table.add_column("queries", no_wrap=True)
-    clocks = ("p50 ms", "p95 ms", "server p50") if printer().width >= WIDE else ("p50 ms",)
-    for name in (*SHOWN_MEASURES, *clocks):
+    clocks = ["p50 ms", "p95 ms", "server p50"][: 3 if printer().width >= WIDE else 1]
+    clocks = clocks if any(one.latency for one in results) else []
+    for name in (*names, *clocks):
         table.add_column(name, justify="right", no_wrap=True)
-    best = {name: max(one.measures[name] for one in outcomes) for name in SHOWN_MEASURES}
-    for one in outcomes:
-        values = [(name, one.measures[name]) for name in SHOWN_MEASURES]
-        cells = [Text(f"{value:.4f}", "bold green" if value == best[name] else "") for name, value in values]
-        times = (one.client_p50_ms, one.client_p95_ms, one.server_p50_ms)
-        table.add_row(one.mode, one.query_side, *cells, *(f"{time:.1f}" for time in times[: len(clocks)]))
+    means = [one.measures for one in results]
+    best = {name: max(each[name] for each in means) for name in names}
+    for one, values in zip(results, means, strict=True):
+        cells = [_value(evaluation, one.name, name, values[name], is_best=values[name] == best[name]) for name in names]
+        took = one.latency
+        times = (took.client_p50, took.client_p95, took.server_p50) if took else ()
+        table.add_row(Text(one.name), *cells, *(f"{time:.1f}" for time in times[: len(clocks)]))
     return table
+
+
+def _value(evaluation: Evaluation, system: str, measure: str, value: float, *, is_best: bool) -> Text:
+    sign = mark(comparison_of(evaluation, system, measure))
+    return Text(f"{value:.4f}", "bold green" if is_best else "").append(f" {sign}" if sign else "  ")
 
 
 def side_by_side(question: str, answers: Mapping[str, SearchResult]) -> Table:

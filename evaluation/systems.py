@@ -1,60 +1,98 @@
-"""Systems: the ways of asking that are compared, each run over all questions of a collection."""
+"""Systems: the ways of asking that are compared."""
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
-from opensearch_splade.evaluation.measures import measure
-from opensearch_splade.query import Mode, Searcher
+from opensearch_splade.evaluation.system_spec import SystemSpec
+from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
+from opensearch_splade.query import Mode, Searcher, rescored
+from opensearch_splade.query.body import ranking_only
+from opensearch_splade.query.mode import SPARSE_LEGS
+from opensearch_splade.query.rescoring import SECOND_ALONE
+from opensearch_splade.types import Json
 
-DEPTH = 100  # ids per question: what recall@100 needs
-SHOWN = 10  # hits with their text per question: what a user sees, and what is timed
 CHECKED_QUESTIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """One way of asking.
+    """One way of asking, ready to ask.
 
     Attributes:
-        mode: The rankings and their fusion.
-        query_side: ``siamese``, ``inference-free``, or empty where no sparse query takes part.
-        searcher: Asks with that query side.
+        name: Unique within an evaluation.
+        spec: What was said of it.
+        index: Where it asks.
+        searcher: Builds its bodies; ``None`` for a template that needs no encoder, in an index of anyone's.
+        first: Of a two-step, what finds the candidates: the same with pruned questions.
+        template: The user's search body.
+        encoders: What tells its query encoders from others, for who keeps rankings.
     """
 
-    mode: Mode
-    query_side: str
-    searcher: Searcher
+    name: str
+    spec: SystemSpec
+    index: str
+    searcher: Searcher | None = None
+    first: Searcher | None = None
+    template: Template | None = None
+    encoders: str = field(default="", compare=False)
 
     @property
-    def name(self) -> str:
-        """Mode and query side, as tables print it."""
-        return f"{self.mode} ({self.query_side})" if self.query_side else str(self.mode)
+    def fingerprints(self) -> frozenset[str]:
+        """What every hit must be encoded by for its score to mean something."""
+        if self.searcher is None or self.spec.mode is None:
+            return frozenset()
+        legs = self.spec.mode.legs or self.searcher.target.legs
+        stages = legs if self.spec.rescore not in SPARSE_LEGS else (*legs, *SPARSE_LEGS)
+        return self.searcher.target.fingerprints(stages)
 
+    def ranking_body(self, text: str, size: int) -> Json:
+        """The search for ids and scores alone.
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a system did.
+        Raises:
+            OspladeError: What ``Searcher.body`` raises, or the server cannot rescore so.
+        """
+        body = self.page_body(text, size)
+        if self.template is None:
+            return ranking_only(body)
+        return body | {"_source": False} | ({"docvalue_fields": ["id", "encoded"]} if self.searcher else {})
 
-    Attributes:
-        mode: The rankings and their fusion.
-        query_side: Where the sparse query weights come from; empty where none take part.
-        measures: Mean of each measure, four decimals.
-        client_p50_ms: Median time of one search as the caller sees it, query encoding included, in milliseconds.
-        client_p95_ms: The 95th percentile of it.
-        server_p50_ms: Median of the server's own ``took``.
-    """
+    def page_body(self, text: str, size: int) -> Json:
+        """The search for hits with their text, as one body."""
+        if self.template is not None:
+            filled = self.template.fill(text, self._values(text))
+            return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
+        searcher, mode = self._asker()
+        weights = None if self.spec.has_stages else self.spec.weights or None
+        first = self.first or searcher
+        body = first.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
+        if not self.spec.has_stages:
+            return body
+        second = searcher.body(text, mode=self.spec.rescore or mode)["query"]
+        shares = self.spec.weights or SECOND_ALONE
+        return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
 
-    mode: str
-    query_side: str
-    measures: Mapping[str, float]
-    client_p50_ms: float
-    client_p95_ms: float
-    server_p50_ms: float
+    def _values(self, text: str) -> dict[str, Callable[[], object]]:
+        """What can be put into a template."""
+        searcher = self.searcher
+        if searcher is None:
+            return {}
+        values: dict[str, Callable[[], object]] = {}
+        target = searcher.target
+        if leg := next((leg for leg in ("neural-sparse", *SPARSE_LEGS) if leg in target.legs), None):
+            values[SPARSE] = lambda: searcher.body(text, mode=Mode.parse(leg))["query"]
+        if dense := target.dense:
+            values[VECTOR] = lambda: dense.embed_query(text)
+        return values
+
+    def _asker(self) -> tuple[Searcher, Mode]:
+        if self.searcher is None or self.spec.mode is None:
+            raise QueryError(f"system {self.name!r} has nothing to ask with")
+        return self.searcher, self.spec.mode
 
 
 def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> list[System]:
@@ -71,9 +109,10 @@ def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> lis
         defaults = [mode for mode in defaults if mode != "weighted-terms"]
     for mode in map(Mode.parse, modes or defaults):
         legs = mode.legs or first.target.legs
-        sparse = any(leg in {"neural-sparse", "weighted-terms"} for leg in legs)
-        sides = searchers.items() if sparse else [("", first)]
-        chosen += [System(mode, side, searcher) for side, searcher in sides]
+        sparse = any(leg in SPARSE_LEGS for leg in legs)
+        for side, searcher in searchers.items() if sparse else [("", first)]:
+            spec = SystemSpec(mode, query_side=side)
+            chosen.append(System(f"{mode} ({side})" if side else str(mode), spec, searcher.target.index, searcher))
     return chosen
 
 
@@ -87,34 +126,6 @@ def default_modes(legs: Iterable[str]) -> list[str]:
     return modes + ([f"{'+'.join(have)}:rrf"] if len(have) > 1 else [])
 
 
-def evaluate(system: System, collection: Collection, on_question: Callable[[], None] = lambda: None) -> Outcome:
-    """Asks every question twice: for the ranking to depth, which warms up, and timed for the first page with its text.
-
-    Raises:
-        OspladeError: What ``Searcher.search`` raises.
-    """
-    questions = list(collection.queries.items())
-    run: dict[str, dict[str, float]] = {}
-    for query, text in questions:
-        ranking = system.searcher.search(text, mode=system.mode, size=DEPTH, ids_only=True)
-        run[query] = {hit.id: hit.score for hit in ranking.hits}
-        on_question()
-    client_ms, server_ms = list[float](), list[float]()
-    for _, text in questions:
-        start = time.perf_counter()
-        result = system.searcher.search(text, mode=system.mode, size=SHOWN)
-        client_ms.append((time.perf_counter() - start) * 1000)
-        server_ms.append(float(result.took_ms))
-    return Outcome(
-        str(system.mode),
-        system.query_side,
-        measure(run, collection.qrels),
-        round(percentile(client_ms, 50), 2),
-        round(percentile(client_ms, 95), 2),
-        round(percentile(server_ms, 50), 2),
-    )
-
-
 def score_error(searcher: Searcher, mode: str, collection: Collection) -> float:
     """Largest relative difference between the server's score and the exact dot product of what is stored.
 
@@ -126,9 +137,3 @@ def score_error(searcher: Searcher, mode: str, collection: Collection) -> float:
             exact = math.fsum(part.score for part in hit.why)
             worst = max(worst, abs(hit.score - exact) / exact)
     return worst
-
-
-def percentile(values: Sequence[float], share: int) -> float:
-    """The nearest-rank percentile."""
-    ordered = sorted(values)
-    return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]

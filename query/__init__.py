@@ -8,6 +8,7 @@ from opensearch_splade.query.fusion import FusionMethod, hybrid
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
+from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 from opensearch_splade.query.seismic_search import SeismicSearch
 
@@ -34,6 +35,7 @@ __all__ = [
     "match",
     "match_none",
     "neural_sparse",
+    "rescored",
     "search_body",
     "seismic",
     "shares",

@@ -54,5 +54,8 @@ class SeismicSearch:
         except ValueError as error:
             raise QueryError(f"SEISMIC search {text!r}: {error}") from error
 
+    def __str__(self) -> str:
+        return f"top_n:{self.top_n},heap_factor:{self.heap_factor:.12g}"
+
 
 DEFAULT_SEARCH = SeismicSearch()

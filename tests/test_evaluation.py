@@ -15,8 +15,10 @@ from opensearchpy import OpenSearch
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.evaluation.latency import percentile
 from opensearch_splade.evaluation.measures import MEASURES, measure
-from opensearch_splade.evaluation.systems import default_modes, percentile
+from opensearch_splade.evaluation.system_spec import SystemSpec
+from opensearch_splade.evaluation.systems import default_modes
 from opensearch_splade.ingest.codec import RELATIVE_ERROR
 from opensearch_splade.plugin.launcher import RunningNode
 
@@ -92,7 +94,7 @@ def test_measures_are_those_of_the_textbook() -> None:
     run = {"1": {"x": 9.0, "b": 8.0, "a": 7.0, "unjudged": 6.0}, "2": dict[str, float]()}
     ndcg = (1 / log2(3) + 2 / log2(4)) / (2 / log2(2) + 1 / log2(3) + 1 / log2(4))
     ap = (1 / 2 + 2 / 3) / 3
-    expected = {"nDCG@10": ndcg / 2, "R@100": 2 / 3 / 2, "AP": ap / 2, "RR@10": 1 / 2 / 2}
+    expected = {"nDCG@10": ndcg / 2, "R@100": 2 / 3 / 2, "AP": ap / 2, "RR@10": 1 / 2 / 2, "Judged@10": 3 / 4 / 2}
     assert tuple(expected) == MEASURES
     assert measure(run, qrels) == pytest.approx(expected, abs=0.00005)
 
@@ -101,7 +103,7 @@ def test_measures_stop_at_their_cutoff() -> None:
     """Rank 11 counts for AP and recall, not for the measures at 10; rank 101 not for recall at 100."""
     ranks = {f"d{rank}": 1000.0 - rank for rank in range(1, 102)}
     found = measure({"1": ranks}, {"1": {"d11": 1, "d101": 1}})
-    expected = {"nDCG@10": 0.0, "R@100": 1 / 2, "AP": (1 / 11 + 2 / 101) / 2, "RR@10": 0.0}
+    expected = {"nDCG@10": 0.0, "R@100": 1 / 2, "AP": (1 / 11 + 2 / 101) / 2, "RR@10": 0.0, "Judged@10": 0.0}
     assert found == pytest.approx(expected, abs=0.00005)
 
 
@@ -153,14 +155,15 @@ def test_eval_measures_every_system(animals: list[str]) -> None:
     result = CliRunner().invoke(main, ["eval", *animals, "--json"])
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    assert (report["questions"], report["split"]) == (2, "test")
-    asked = [(one["mode"], one["query_side"]) for one in report["systems"]]
-    assert list(dict.fromkeys(mode for mode, _ in asked)) == default_modes(["bm25", "neural-sparse", "knn"])
-    assert {side for mode, side in asked if "neural-sparse" in mode} == {"siamese", "inference-free"}
-    assert {side for mode, side in asked if mode in {"bm25", "knn", "bm25+knn"}} == {""}
+    assert report["split"] == "test"
+    asked = [SystemSpec.parse(one["spec"]) for one in report["systems"]]
+    assert list(dict.fromkeys(str(spec.mode) for spec in asked)) == default_modes(["bm25", "neural-sparse", "knn"])
+    assert {spec.query_side for spec in asked if "neural-sparse" in str(spec.mode)} == {"siamese", "inference-free"}
+    assert {spec.query_side for spec in asked if str(spec.mode) in {"bm25", "knn", "bm25+knn"}} == {""}
     for one in report["systems"]:
-        assert one["measures"] == dict.fromkeys(MEASURES, 1.0), one
-        assert 0 < one["client_p50_ms"] <= one["client_p95_ms"]
+        # Only one of the animals is judged for each question.
+        assert one["measures"] | {"Judged@10": 1.0} == dict.fromkeys(MEASURES, 1.0), one
+        assert 0 < one["latency"]["client_p50"] <= one["latency"]["client_p95"]
     assert report["score_error"].keys() == {"neural-sparse", "weighted-terms"}
     assert max(report["score_error"].values()) <= RELATIVE_ERROR
 

@@ -372,7 +372,7 @@ def test_weighted_terms_are_refused_on_a_sparse_vector() -> None:
     ):
         asker.body("fox", mode="weighted-terms")
     assert asker.target.legs == ("bm25", "neural-sparse")
-    assert [str(one.mode) for one in systems({"": asker})] == [
+    assert [str(one.spec.mode) for one in systems({"": asker})] == [
         "bm25",
         "neural-sparse",
         "bm25+neural-sparse",

@@ -281,7 +281,7 @@ def test_eval_measures_every_mode_there_is(corpus: Corpus, tmp_path: Path) -> No
     result = osplade("eval", *asked)
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
-    measured = {one["mode"]: one["measures"]["nDCG@10"] for one in report["systems"]}
+    measured = {one["name"].split()[0]: one["measures"]["nDCG@10"] for one in report["systems"]}
     assert set(measured) == {"bm25", "neural-sparse", "bm25+neural-sparse", "bm25+neural-sparse:rrf"}
     assert measured["neural-sparse"] >= RECALL
     assert report["score_error"].keys() == {"neural-sparse"}

@@ -12,6 +12,7 @@
       TargetError          an index whose mapping does not fit what is to be written or asked
       CapabilityError      the connected server cannot do what was asked for
       QueryError           a query that would be refused or silently misread
+      MeasureError         a measure, threshold or comparison that cannot be computed
       NodeError            the local OpenSearch node cannot be started or stopped
       MissingExtraError    an optional dependency is not installed
 
@@ -67,6 +68,10 @@ class CapabilityError(OspladeError):
 
 class QueryError(OspladeError):
     """A query that the server would refuse or silently misread."""
+
+
+class MeasureError(OspladeError):
+    """A measure that is not known, was not computed, or would be compared with what it cannot be compared with."""
 
 
 class NodeError(OspladeError):

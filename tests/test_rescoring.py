@@ -1,0 +1,125 @@
+"""Rescoring: the clause, what is refused, and on a real node that scores are those of the second query."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from opensearch_splade.errors import QueryError
+from opensearch_splade.plugin.capabilities import probe
+from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, rescored, search_body
+from opensearch_splade.types import Features, Json
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+FIRST: Json = {"match": {"text": {"query": "fox"}}}
+SECOND: Json = {"rank_feature": {"field": "sparse.fox", "boost": 2.0, "linear": {}}}
+
+
+def test_the_clause_holds_query_window_and_weights() -> None:
+    """The second score alone by default; everything else of the body stays."""
+    body = search_body(FIRST, size=10)
+    again = rescored(body, SECOND, window=50)
+    assert again.pop("rescore") == {
+        "window_size": 50,
+        "query": {"rescore_query": SECOND, "query_weight": 0.0, "rescore_query_weight": 1.0},
+    }
+    assert again == body == search_body(FIRST, size=10)
+    assert rescored(body, SECOND, window=50, weights=(1, 2))["rescore"]["query"]["query_weight"] == 1
+
+
+def test_the_window_reaches_the_page_s_end() -> None:
+    """Scores of two scales never stand in one page."""
+    assert rescored(search_body(FIRST, size=30, start=40), SECOND, window=5)["rescore"]["window_size"] == 70
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "how", "message"),
+    [
+        ({"query": {"hybrid": {}}, "size": 1}, SECOND, {}, "a hybrid cannot be rescored"),
+        ({"query": FIRST, "size": 1}, {"hybrid": {}}, {}, "a hybrid cannot be rescored"),
+        ({"query": FIRST, "size": 1, "collapse": {}}, SECOND, {}, "not rescore where it has to collapse"),
+        ({"query": FIRST, "size": 1, "sort": []}, SECOND, {}, "not rescore where it has to sort"),
+        ({"query": FIRST, "size": 1}, {"knn": {}}, {}, "rescore by bm25, or by"),
+        ({"query": FIRST, "size": 1}, {"neural_sparse": {"sparse": {"method_parameters": {}}}}, {}, "SEISMIC"),
+        ({"query": FIRST, "size": 1}, SECOND, {"window": 0}, "window of 0: it takes 1 to 10,000"),
+        ({"query": FIRST, "size": 1}, SECOND, {"window": 10_001}, "window of 10001"),
+        ({"query": FIRST, "size": 1}, SECOND, {"weights": (1, 0)}, "the second not 0"),
+        ({"query": FIRST, "size": 1}, SECOND, {"weights": (-1, 1)}, "none negative"),
+        ({"query": FIRST, "size": 1}, SECOND, {"weights": (1, float("nan"))}, "both are finite"),
+    ],
+)
+def test_what_the_server_would_refuse_or_misread(body: Json, query: Json, how: dict[str, Any], message: str) -> None:
+    """Is refused before it is sent, with what to do instead."""
+    with pytest.raises(QueryError, match=message):
+        rescored(body, query, **{"window": 10, **how})
+
+
+WORDS = {"fox": 3.0, "dog": 1.0, "run": 0.5}
+
+
+class Table:
+    """A query encoder by table."""
+
+    fingerprint = "f1"
+
+    def encode_query(self, text: str) -> Features:
+        """Weights of the known words, strongest first."""
+        return {word: weight for word, weight in WORDS.items() if word in text.split()}
+
+
+@pytest.fixture
+def searchers(client: OpenSearch, index_name: str) -> tuple[Searcher, Searcher]:
+    """Two over the same index: by all features, and by the strongest one."""
+    mappings = {
+        "properties": {"text": {"type": "text"}, "sparse": {"type": "rank_features"}, "id": {"type": "keyword"}},
+        "_meta": {"opensearch_splade": {"sparse": {"fingerprint": "f1", "bundle": "t", "kind": "siamese"}}},
+    }
+    client.indices.create(index=index_name, body={"mappings": mappings, "settings": {"number_of_shards": 1}})
+    # Exact in 9 bits, and the strongest feature alone ranks them otherwise.
+    stored = {"a": {"fox": 2.0}, "b": {"fox": 1.5, "dog": 2.0}, "c": {"dog": 9.0}, "d": {"fox": 1.0, "run": 0.5}}
+    lines = [part for key, sparse in stored.items() for part in (
+        {"index": {"_id": key}},
+        {"id": key, "text": " ".join(sparse), "sparse": sparse, "encoded": ["f1"]},
+    )]  # fmt: skip
+    assert not client.bulk(index=index_name, body=lines, params={"refresh": "true"})["errors"]
+    encoder, capabilities = Table(), probe(client)
+    pruned = PrunedQueries(encoder, QueryPruning(top_k=1))
+    return tuple(Searcher(client, index_name, capabilities=capabilities, sparse=sparse) for sparse in (encoder, pruned))
+
+
+def scores(client: OpenSearch, index: str, body: Json) -> dict[str, float]:
+    """Documents and their scores, best first."""
+    return {hit["_id"]: hit["_score"] for hit in client.search(index=index, body=body)["hits"]["hits"]}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("leg", ["neural-sparse", "weighted-terms"])
+def test_a_two_step_finds_by_the_strongest_and_scores_by_all(
+    client: OpenSearch, searchers: tuple[Searcher, Searcher], leg: str
+) -> None:
+    """The candidates are those with the strongest feature; their scores equal the exact ones."""
+    whole, strongest = searchers
+    index, question = whole.target.index, "fox dog run"
+    exact = scores(client, index, whole.body(question, mode=leg))
+    assert list(scores(client, index, strongest.body(question, mode=leg))) == ["a", "b", "d"]
+    body = rescored(strongest.body(question, mode=leg), whole.body(question, mode=leg)["query"], window=10)
+    found = scores(client, index, body)
+    assert list(found.items()) == [(key, score) for key, score in exact.items() if key != "c"]
+    assert list(found) == ["b", "a", "d"]
+
+
+@pytest.mark.server
+def test_bm25_is_rescored_by_the_sparse_clause(client: OpenSearch, searchers: tuple[Searcher, Searcher]) -> None:
+    """By it alone, or by the weighted sum of both scores."""
+    whole, _ = searchers
+    index, question = whole.target.index, "fox run"
+    first = whole.body(question, mode="bm25")
+    lexical = scores(client, index, first)
+    clause = whole.body(question, mode="weighted-terms")["query"]
+    alone = scores(client, index, rescored(first, clause, window=10))
+    assert list(alone.items()) == [("a", 6.0), ("b", 4.5), ("d", 3.25)]
+    both = scores(client, index, rescored(first, clause, window=10, weights=(2, 3)))
+    assert both == pytest.approx({key: 2 * lexical[key] + 3 * alone[key] for key in alone})
