@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from opensearch_splade.evaluation.markup import Html, joined, tag
 from opensearch_splade.evaluation.plot import Axis, Point, decimals, number, scatter
-from opensearch_splade.evaluation.prune_curve import CurvePoint, recommend
+from opensearch_splade.evaluation.prune_curve import Curve, CurvePoint, recommend
 from opensearch_splade.evaluation.results import Comparison, Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import (
     baseline_of,
@@ -21,9 +20,6 @@ from opensearch_splade.evaluation.summary import (
     primary_measure,
     signed,
 )
-
-Curve: TypeAlias = tuple[str, Sequence[CurvePoint]]
-"""What prunings of one bundle's vectors save and cost, and the bundle's name."""
 
 TOLERANCE = 0.002  # of nDCG@10, that the recommended pruning may lose: as `osplade prune-curve` has it
 _FOREST, _ROW = 380, 34  # pixels
