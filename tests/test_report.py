@@ -21,7 +21,7 @@ from opensearch_splade.evaluation.results import Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import caveats, p_value, signed, verdict
 from opensearch_splade.types import Contribution, Hit
 
-VOID = {"meta"}
+VOID = {"meta", "wbr"}
 
 
 class Elements(HTMLParser):
