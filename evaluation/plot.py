@@ -11,6 +11,7 @@ from opensearch_splade.evaluation.markup import Html, joined, tag
 WIDTH, HEIGHT = 760, 350
 LEFT, RIGHT, TOP, BOTTOM = 64, 24, 20, 48
 _LETTER, _LINE = 7.2, 15  # about the width and height of a label's letters, in pixels of the drawing
+_FAR = 25.0  # pixels that a label may hide, or lie on a line, before it goes one step further away from its point
 _WIDE = 4.0  # a range of which the largest is so many times the smallest has a logarithmic axis
 
 
@@ -196,9 +197,9 @@ def _labels(points: Sequence[Point], places: Sequence[tuple[float, float]], line
             continue
         width = len(point.label) * _LETTER
         tried = list(_candidates(x, y, width))
-        box, steps = min(tried, key=lambda one: (_overlap(one[0], taken), one[1]))
-        taken.append(box)
+        box, steps = min(tried, key=lambda one: _overlap(one[0], taken) + _FAR * one[1])
         left, top, right, bottom = box
+        taken.append((left - 6, top, right + 6, bottom))
         # Widths are estimates, so a label is fastened where it is near its point.
         at, anchor = (left, "start") if left > x else (right, "end") if right < x else ((left + right) / 2, "middle")
         if steps > 1:
