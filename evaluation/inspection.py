@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -142,4 +143,4 @@ class Asked:
 
 
 def _key(name: str) -> str:
-    return name.replace(" ", "_").replace("-", "_")
+    return re.sub(r"[\s,-]+", "_", name)

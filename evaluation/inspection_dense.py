@@ -46,12 +46,10 @@ def inspect_dimensions(stored: StoredVectors, asked: Asked | None, seed: int) ->
     axes = principal_axes(stored.dense)
     energy = np.cumsum(((stored.dense[: 2 * _FITTED] @ axes) ** 2).mean(axis=0))
     wanted = [one for one in DIMENSIONS if one < whole] + [whole]
-    need = int(np.searchsorted(energy / energy[-1], 0.95)) + 1
+    need = int(np.searchsorted(energy / max(float(energy[-1]), 1e-30), 0.95)) + 1
     figures = [
-        Figure("dimensions", whole, ",d", f"{whole * 4:,} bytes a vector; HNSW reads them all at each step"),
-        Figure(
-            "axes for 95 %", need, ",d", "of the squared length; far fewer than dimensions: a projection loses little"
-        ),
+        Figure("dimensions", whole, ",d", f"{whole * 4:,} bytes a vector, all read at each step of HNSW"),
+        Figure("axes for .95", need, ",d", "of the squared length; far fewer than all: a projection loses little"),
     ]
     if asked is None or asked.dense is None:
         return Section("dimensions", figures, missing=("what fewer dimensions cost: give --collection",))
@@ -70,7 +68,7 @@ def inspect_dimensions(stored: StoredVectors, asked: Asked | None, seed: int) ->
             "dimensions that do",
             enough,
             ",d",
-            f"the fewest by principal axes within {TOLERANCE:g} nDCG@10 of all, at this size of the index",
+            f"the fewest axes within {TOLERANCE:g} nDCG@10 of all, at this size",
         )
     )
     columns = {"dimensions": "d", "bytes": ",d"}

@@ -43,23 +43,21 @@ def inspect_expansion(stored: StoredVectors, asked: Asked | None, names: Sequenc
             "expansion features",
             share,
             ".1%",
-            "of the features do not stand in the text: postings that only the model gives",
+            "of the features do not stand in the text: the model's own postings",
         ),
         Figure(
             "weight of expansion",
             float(weights[~original].sum()) / total,
             ".1%",
-            "of the weight; much less than the share of features: --prune takes expansion first",
+            "of the weight; if far less than of features, --prune takes it first",
         ),
         Figure(
             "words without weight",
             float(unweighted.mean()) if len(unweighted) else 0.0,
             ".1%",
-            "of the words of a text got no feature: stop words, pruned, or beyond what the model reads (--passages)",
+            "got no feature: stop words, pruned, or not read (--passages)",
         ),
     ]
-    if asked and asked.sparse:
-        figures += _without_expansion(stored, asked)
     added = own.sparse.token_ids[~original]
     sums = np.bincount(added, weights[~original], minlength=len(names))
     counts = np.bincount(added, minlength=len(names))
@@ -69,23 +67,23 @@ def inspect_expansion(stored: StoredVectors, asked: Asked | None, names: Sequenc
         if counts[one]
     ]
     columns = {"feature": "", "added to": ".1%", "mean weight": ".3f", "of all weight": ".2%"}
-    return Section("expansion", figures, (), (Table("strongest expansions", columns, rows),))
+    table = Table("strongest expansions", columns, rows)
+    return Section(
+        "expansion", figures, (), [table, *_without("expansion", stored, asked, in_text(stored.sparse, stored.words))]
+    )
 
 
-def _without_expansion(stored: StoredVectors, asked: Asked) -> list[Figure]:
-    assert stored.words is not None  # noqa: S101 - looked at by the caller
-    side, questions = next(iter(asked.sparse.items()))
-    bare = kept(stored.sparse, in_text(stored.sparse, stored.words))
-    pair = [
-        quality(best(sparse_scores(vectors, questions), stored.documents, stored.ids), asked.queries, asked.qrels).ndcg
-        for vectors in (stored.sparse, bare)
-    ]
-    return [
-        Figure("nDCG@10", pair[0], ".4f", f"of the whole vectors, asked {side}"),
-        Figure(
-            "nDCG@10 without expansion", pair[1], ".4f", "if it is as good, expansion does not earn its postings here"
-        ),
-    ]
+def _without(name: str, stored: StoredVectors, asked: Asked | None, keep: npt.NDArray[np.bool_]) -> list[Table]:
+    """What rankings lose where only some features stay; nothing without questions."""
+    rows: list[list[Cell]] = []
+    bare = kept(stored.sparse, keep)
+    for side, questions in (asked.sparse if asked else {}).items():
+        runs = [best(sparse_scores(one, questions), stored.documents, stored.ids) for one in (stored.sparse, bare)]
+        whole, without = (quality(run, asked.queries, asked.qrels).ndcg for run in runs) if asked else (0.0, 0.0)
+        rows.append([side, whole, without, without - whole])
+    columns = {"question": "", "nDCG@10": ".4f", "without": ".4f", "change": "+.4f"}
+    meaning = "where nothing is lost, these features do not earn their postings"
+    return [Table(f"without {name}", columns, rows, meaning)] if rows else []
 
 
 def inspect_stop_like(stored: StoredVectors, lists: Lists, asked: Asked | None, names: Sequence[str]) -> Section:
@@ -100,29 +98,24 @@ def inspect_stop_like(stored: StoredVectors, lists: Lists, asked: Asked | None, 
             "stop-like features",
             int(is_stop.sum()),
             ",d",
-            f"in more than {STOP_SHARE:.0%} of the vectors, deviation below {STOP_VARIATION:g} of the mean weight",
+            f"in over {STOP_SHARE:.0%} of vectors, deviation below {STOP_VARIATION:g} of the mean",
         ),
         Figure(
             "postings of stop-like",
             postings,
             ".1%",
-            "of all; osplade prune-table --budget budget:N:0.25 takes most of them",
+            "of all; prune-table --budget budget:N:0.25 takes most of them",
         ),
     ]
-    if asked and asked.sparse and is_stop.any():
-        side, questions = next(iter(asked.sparse.items()))
-        bare = kept(stored.sparse, ~is_stop[stored.sparse.token_ids])
-        for name, vectors in (("nDCG@10", stored.sparse), ("nDCG@10 without stop-like", bare)):
-            run = best(sparse_scores(vectors, questions), stored.documents, stored.ids)
-            found = quality(run, asked.queries, asked.qrels).ndcg
-            figures.append(Figure(name, found, ".4f", f"asked {side}; if both are alike, prune these features"))
     rows: list[list[Cell]] = [
         [names[one], float(share[one]), float(lists.means[one]), float(variation[one])]
         for one in np.argsort(-share, kind="stable").tolist()
         if is_stop[one]
     ]
     columns = {"feature": "", "of vectors": ".1%", "mean weight": ".3f", "deviation/mean": ".2f"}
-    tables = (Table("most common stop-like features", columns, rows[:SHOWN]),) if rows else ()
+    tables = [Table("most common stop-like features", columns, rows[:SHOWN])] if rows else []
+    if rows:
+        tables += _without("stop-like features", stored, asked, ~is_stop[stored.sparse.token_ids])
     return Section("stop-like", figures, (), tables)
 
 
@@ -141,7 +134,7 @@ def inspect_dead(lists: Lists, asked: Asked | None, names: Sequence[str], vocabu
                 "dead by vocabulary",
                 dead / max(1, len(vocabulary)),
                 ".1%",
-                "much in a large index: the model uses a part of its vocabulary, or pruning took the rest",
+                "much in a large index: a narrow model, or pruning took the rest",
             ),
         ]
     tables: list[Table] = []
@@ -162,7 +155,7 @@ def _asked_in_vain(side: str, questions: SparseVectors, lists: Lists, names: Seq
     rows: list[list[Cell]] = [
         [names[one], int(counts[one])] for one in np.argsort(-counts, kind="stable")[:SHOWN].tolist() if counts[one]
     ]
-    meaning = "of the weight of questions is on features that no vector has: documents or words are missing"
+    meaning = "of the weight of questions finds nothing: words that documents lack"
     return (
         Figure(f"asked in vain {side}", share, ".1%", meaning),
         Table(f"asked in vain {side}", {"feature": "", "questions": ",d"}, rows),

@@ -43,9 +43,9 @@ def inspect_postings(vectors: SparseVectors, lists: Lists, names: Sequence[str])
             "postings in the longest hundredth",
             top,
             ".1%",
-            "of all postings; asked by most questions: osplade prune-table --budget budget:N:SHARE cuts these lists",
+            "of all postings; prune-table --budget budget:N:SHARE cuts them",
         ),
-        Figure("lists of one", once, ".1%", "features that a single vector has: rare words, or noise of the model"),
+        Figure("lists of one", once, ".1%", "features of a single vector: rare words, or noise of the model"),
         Figure("gini of lengths", gini(lengths), ".3f", "0: all lists alike, 1: one list has all postings"),
     )
     rows: list[list[Cell]] = [
@@ -103,19 +103,19 @@ def inspect_bounds(stored: StoredVectors, lists: Lists, asked: Asked | None) -> 
             "list tightness",
             _number(first[1]),
             ".3f",
-            "mean weight by its list's bound: near 0 bounds keep documents in play that cannot win",
+            "mean weight by bound; near 0, bounds keep losers in play",
         ),
         Figure(
             "block tightness",
             _number(first[2]),
             ".3f",
-            f"by the bound of {BLOCK} postings; well above list tightness, Lucene's block-max pruning pays",
+            f"by bounds of {BLOCK} postings; well above the last, block-max pays",
         ),
         Figure(
             "gini of lists",
             _number(first[3]),
             ".3f",
-            "skew of the weights within a list: few large ones make its bound loose",
+            "skew within a list; high: few large weights make bounds loose",
         ),
     ]
     if first[6] is not None:
@@ -124,7 +124,7 @@ def inspect_bounds(stored: StoredVectors, lists: Lists, asked: Asked | None) -> 
                 "documents to score",
                 _number(first[6]),
                 ".1%",
-                "block-max at its best; near 100 % it skips nothing: --query-prune, two-phase, or --sparse-field",
+                "by block-max at best; near 100 %: --query-prune or --sparse-field",
             )
         )
     meaning = (

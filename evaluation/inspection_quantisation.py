@@ -65,7 +65,7 @@ def inspect_quantisation(stored: StoredVectors, asked: Asked | None, seed: int) 
 _COLUMNS = {
     "kept as": "",
     "bytes": ".3g",
-    "weight error": ".3%",
+    "mean error": ".2%",
     "largest": ".2%",
     "score error": ".3%",
     "same ten": ".1%",
@@ -78,12 +78,12 @@ def _sparse(stored: StoredVectors, asked: Asked | None, seed: int) -> Table:
     kept = stored.sparse
     original = replace(kept, weights=before_rounding(kept.weights, seed))
     ways: dict[str, tuple[float, Weights]] = {
-        "float32, before rounding (drawn)": (4, original.weights),
+        "float32, drawn": (4, original.weights),
         "16-bit float": (2, half(original.weights)),
-        "9 bits, rounded (this index)": (2, kept.weights),
-        "9 bits, cut off (Lucene alone)": (2, cut_off(original.weights)),
-        "8-bit impacts (255 steps)": (1, stepped(original.weights, 255)),
-        "4-bit impacts (15 steps)": (0.5, stepped(original.weights, 15)),
+        "9 bits, rounded: here": (2, kept.weights),
+        "9 bits, cut off": (2, cut_off(original.weights)),
+        "8 bits, equal steps": (1, stepped(original.weights, 255)),
+        "4 bits, equal steps": (0.5, stepped(original.weights, 15)),
     }
     questions = next(iter(asked.sparse.values()), None) if asked else None
 
@@ -94,7 +94,7 @@ def _sparse(stored: StoredVectors, asked: Asked | None, seed: int) -> Table:
         )
 
     rows = _rows(ways, original.weights, ask if questions is not None else None, asked)
-    meaning = "against the weights before rounding; 8 bits is what SEISMIC, PISA and BMP keep"
+    meaning = "errors by the mean weight, against those before rounding; 8 bits is what SEISMIC, PISA and BMP keep"
     return Table("sparse weights", _COLUMNS, rows, meaning)
 
 
@@ -102,11 +102,11 @@ def _dense(stored: StoredVectors, asked: Asked | None) -> Table:
     vectors = stored.dense
     assert vectors is not None  # noqa: S101 - looked at by the caller
     ways: dict[str, tuple[float, Weights]] = {
-        "float32 (this index)": (4, vectors),
+        "float32: here": (4, vectors),
         "16-bit float": (2, half(vectors)),
         "8-bit integer": (1, signed_steps(vectors, 127)),
         "4-bit integer": (0.5, signed_steps(vectors, 7)),
-        "1 bit, the question whole": (0.125, signs(vectors)),
+        "1 bit, not of questions": (0.125, signs(vectors)),
     }
     questions = asked.dense if asked else None
 
@@ -130,7 +130,7 @@ def _rows(
     first = 0.0
     length = max(float(np.abs(reference).mean(dtype=np.float64)) if reference.size else 0.0, 1e-30)
     for name, (size, weights) in ways.items():
-        errors = np.abs(weights - reference) / (np.abs(reference) if reference.ndim == 1 else length)
+        errors = np.abs(weights - reference) / length
         is_sign = weights.ndim == 2 and size < 0.5  # another scale: only its order counts
         row: list[Cell] = [name, size, *((None, None) if is_sign else (_mean(errors), float(errors.max(initial=0))))]
         if ask is None or asked is None:

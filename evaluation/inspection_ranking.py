@@ -14,6 +14,7 @@ from opensearch_splade.types import SparseVectors
 
 DEPTH = 10
 _BLOCK = 8_192  # rows
+_SCORES = 4_000_000  # at once
 _PASSAGES = 10  # rows that are looked at for each document that is wanted
 
 Run = list[dict[str, float]]
@@ -55,8 +56,9 @@ def _before_relevant(found: Sequence[str], grades: Mapping[str, int]) -> int:
 
 def sparse_scores(vectors: SparseVectors, questions: SparseVectors) -> Iterator[Scores]:
     """Shape ``(questions, rows)`` of each block of rows."""
-    for start in range(0, len(vectors), _BLOCK):
-        indptr = vectors.indptr[start : start + _BLOCK + 1]
+    size = _block(len(questions))
+    for start in range(0, len(vectors), size):
+        indptr = vectors.indptr[start : start + size + 1]
         part = slice(int(indptr[0]), int(indptr[-1]))
         block = SparseVectors(indptr - indptr[0], vectors.token_ids[part], vectors.weights[part])
         exact = ExactIndex([""] * len(block), block)
@@ -69,8 +71,14 @@ def sparse_scores(vectors: SparseVectors, questions: SparseVectors) -> Iterator[
 
 def dense_scores(vectors: npt.NDArray[np.float32], questions: npt.NDArray[np.float32]) -> Iterator[Scores]:
     """The same for dense vectors."""
-    for start in range(0, len(vectors), _BLOCK):
-        yield questions @ vectors[start : start + _BLOCK].T
+    size = _block(len(questions))
+    for start in range(0, len(vectors), size):
+        yield questions @ vectors[start : start + size].T
+
+
+def _block(questions: int) -> int:
+    """Rows at once, such that their scores stay small."""
+    return max(256, min(_BLOCK, _SCORES // max(1, questions)))
 
 
 def best(blocks: Iterable[Scores], documents: npt.NDArray[np.int64], ids: Sequence[str], *, floor: float = 0.0) -> Run:

@@ -68,7 +68,7 @@ def inspect_redundancy(stored: StoredVectors, seed: int) -> Section:
             "covered passages",
             float((share >= COVERED).mean()),
             ".1%",
-            f"whose document has {COVERED:.0%} of them elsewhere: longer passages, --gate, --store-passages max",
+            f"{COVERED:.0%} of their weight is in others too: --gate, longer passages",
         )
     )
     histograms.append(Histogram.of("weight of a passage that others cover", share, form=".0%"))
@@ -122,9 +122,7 @@ def _near(
     tables: list[Table],
 ) -> None:
     cosines = np.array([cosine for cosine, _, _ in found])
-    meaning = (
-        f"of {len(found):,} vectors are within cosine {NEAR:g} of another document's: remove duplicates at the source"
-    )
+    meaning = f"of {len(found):,} within cosine {NEAR:g} of another document's: duplicates?"
     figures.append(Figure(f"near-duplicates {kind}", float((cosines >= NEAR).mean()), ".1%", meaning))
     histograms.append(Histogram.of(f"cosine of the nearest, {kind}", cosines, form=".2f"))
     once = {tuple(sorted((own, other))): cosine for cosine, own, other in found}

@@ -45,20 +45,20 @@ def inspect_weights(documents: SparseVectors, questions: Mapping[str, SparseVect
     total = max(float(weights.sum(dtype=np.float64)), 1e-30)
     share = float(is_weak.mean()) if len(weights) else 0.0
     mass = float(weights[is_weak].sum(dtype=np.float64)) / total
-    advice = "osplade ingest --prune max_ratio:0.1 drops them" if share > 0.05 else "pruning by max_ratio saves little"
+    advice = "ingest --prune max_ratio:0.1 drops them" if share > 0.05 else "pruning by max_ratio saves little"
     figures = (
-        Figure("weak features", share, ".1%", f"below a tenth of their vector's strongest; {advice}"),
+        Figure("weak features", share, ".1%", f"below a tenth of the strongest; {advice}"),
         Figure(
             "weight of weak features",
             mass,
             ".1%",
-            "what that would cost in weight; osplade prune-curve says in nDCG@10",
+            "the price in weight; osplade prune-curve tells it in nDCG@10",
         ),
         Figure(
             "gini of weights",
             gini(weights),
             ".3f",
-            "0: all alike, 1: one has all. The more unequal, the more can be pruned",
+            "0: all alike, 1: one has all; the more, the better pruning works",
         ),
     )
     rows: list[list[Cell]] = [["documents", *quantiles(weights)]]
@@ -72,14 +72,12 @@ def inspect_sizes(documents: SparseVectors, questions: Mapping[str, SparseVector
     sizes = np.diff(documents.indptr)
     mean = float(sizes.mean()) if len(sizes) else 0.0
     figures = [
-        Figure(
-            "features a vector", mean, ".1f", "index size and ingest grow with it; --prune top_k or a budget bounds it"
-        ),
+        Figure("features a vector", mean, ".1f", "size and ingest grow with it; --prune top_k:N bounds it"),
         Figure(
             "vectors without features",
             int((sizes == 0).sum()),
             ",d",
-            "no sparse query finds them: empty texts, or a gate; BM25 and kNN still do",
+            "no sparse query finds them: empty texts, or a gate",
         ),
     ]
     for side, vectors in questions.items():
@@ -89,7 +87,7 @@ def inspect_sizes(documents: SparseVectors, questions: Mapping[str, SparseVector
                 f"features a question {side}",
                 count,
                 ".1f",
-                "each is a posting list to read; --query-prune top_k:16 or two-phase asks with fewer",
+                "each a posting list to read; --query-prune top_k:16 asks with fewer",
             )
         )
     rows: list[list[Cell]] = [["vector", *quantiles(sizes)]]
@@ -119,14 +117,12 @@ def inspect_flops(documents: SparseVectors, questions: Mapping[str, SparseVector
     own = float((of_documents**2).sum())
     even = float(of_documents.sum() ** 2 / used)
     figures = [
-        Figure(
-            "FLOPS documents", own, ".2f", "sum of squared shares of documents: what FLOPS regularisation presses down"
-        ),
+        Figure("FLOPS documents", own, ".2f", "sum of squared shares: what FLOPS regularisation presses down"),
         Figure(
             "unevenness",
             own / max(even, 1e-30),
             ".1f",
-            "times what equally common features would cost; the common ones cost most: budget:N:SHARE limits them",
+            "times what equally common ones cost; limit: prune-table budget:N:SHARE",
         ),
     ]
     rows: list[list[Cell]] = []
