@@ -260,9 +260,9 @@ def test_steps() -> None:
 
 
 def test_quantisation_tells_what_rankings_lose() -> None:
-    """Sixteen bits lose nothing that counts; four bits cannot tell two near weights apart, and the ranking shows it."""
-    one = stored({"a": 1.0078125}, {"a": 1.0}, {"c": 15.0}, dense=[[1, 0.01], [1, 0], [0, 1]])
-    asked = Asked(["q"], {"q": {"0": 1}}, {"s": vectors({"a": 1.0})}, None, np.array([[1, 0]], np.float32))
+    """Sixteen bits lose nothing that counts; with four bits the second weighs 2 + 1 and the first 1 + 1."""
+    one = stored({"a": 1.4375, "b": 1.4375}, {"a": 1.625, "b": 1.125}, {"c": 15.0}, dense=[[1, 0.01], [1, 0], [0, 1]])
+    asked = Asked(["q"], {"q": {"0": 1}}, {"s": vectors({"a": 1.0, "b": 1.0})}, None, np.array([[1, 0]], np.float32))
     sparse, dense = inspect_quantisation(one, asked, 0).tables
     found = {str(row[0]): row for row in sparse.rows}
     assert found["float32, drawn"][-2:] == [1.0, 0.0]
