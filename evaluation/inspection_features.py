@@ -24,7 +24,12 @@ STOP_VARIATION = 0.6
 def in_text(vectors: SparseVectors, words: SparseVectors) -> npt.NDArray[np.bool_]:
     """Shape ``(features,)``: whether each feature stands in its vector's text."""
     width = 1 + max(int(vectors.token_ids.max(initial=0)), int(words.token_ids.max(initial=0)))
-    return np.isin(rows_of(vectors) * width + vectors.token_ids, rows_of(words) * width + words.token_ids)
+    wanted, found = (rows_of(one) * width + one.token_ids for one in (vectors, words))  # both ascend
+    if not len(found):
+        return np.zeros(len(wanted), np.bool_)
+    places = np.searchsorted(found, wanted)
+    places[places == len(found)] = 0
+    return np.asarray(found[places] == wanted)
 
 
 def inspect_expansion(stored: StoredVectors, asked: Asked | None, names: Sequence[str]) -> Section:
@@ -33,7 +38,8 @@ def inspect_expansion(stored: StoredVectors, asked: Asked | None, names: Sequenc
         return Section("expansion", missing=("texts could not be split into features: give --bundle",))
     own = stored.sample()
     assert own.words is not None  # noqa: S101 - as stored has them
-    original = in_text(own.sparse, own.words)
+    from_text = in_text(stored.sparse, stored.words)
+    original = from_text[: len(own.sparse.weights)]
     unweighted = ~in_text(own.words, own.sparse)
     weights = own.sparse.weights.astype(np.float64)
     total = max(float(weights.sum()), 1e-30)
@@ -68,9 +74,7 @@ def inspect_expansion(stored: StoredVectors, asked: Asked | None, names: Sequenc
     ]
     columns = {"feature": "", "added to": ".1%", "mean weight": ".3f", "of all weight": ".2%"}
     table = Table("strongest expansions", columns, rows)
-    return Section(
-        "expansion", figures, (), [table, *_without("expansion", stored, asked, in_text(stored.sparse, stored.words))]
-    )
+    return Section("expansion", figures, (), [table, *_without("expansion", stored, asked, from_text)])
 
 
 def _without(name: str, stored: StoredVectors, asked: Asked | None, keep: npt.NDArray[np.bool_]) -> list[Table]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +13,8 @@ from opensearch_splade.evaluation.inspection_vectors import StoredVectors
 from opensearch_splade.types import SparseVectors
 
 Weights = npt.NDArray[np.float32]
+Ways = dict[str, tuple[float, Callable[[], Weights]]]
+"""Name to bytes a weight and what becomes of the weights: made one after the other, since each takes as much room."""
 _CELL = 1 << 15  # floats that Lucene's 9 significant bits cannot tell apart
 
 
@@ -76,14 +77,14 @@ _COLUMNS = {
 
 def _sparse(stored: StoredVectors, asked: Asked | None, seed: int) -> Table:
     kept = stored.sparse
-    original = replace(kept, weights=before_rounding(kept.weights, seed))
-    ways: dict[str, tuple[float, Weights]] = {
-        "float32, drawn": (4, original.weights),
-        "16-bit float": (2, half(original.weights)),
-        "9 bits, rounded: here": (2, kept.weights),
-        "9 bits, cut off": (2, cut_off(original.weights)),
-        "8 bits, equal steps": (1, stepped(original.weights, 255)),
-        "4 bits, equal steps": (0.5, stepped(original.weights, 15)),
+    original = before_rounding(kept.weights, seed)
+    ways: Ways = {
+        "float32, drawn": (4, lambda: original),
+        "16-bit float": (2, lambda: half(original)),
+        "9 bits, rounded: here": (2, lambda: kept.weights),
+        "9 bits, cut off": (2, lambda: cut_off(original)),
+        "8 bits, equal steps": (1, lambda: stepped(original, 255)),
+        "4 bits, equal steps": (0.5, lambda: stepped(original, 15)),
     }
     questions = next(iter(asked.sparse.values()), None) if asked else None
 
@@ -93,7 +94,7 @@ def _sparse(stored: StoredVectors, asked: Asked | None, seed: int) -> Table:
             sparse_scores(SparseVectors(kept.indptr, kept.token_ids, weights), questions), stored.documents, stored.ids
         )
 
-    rows = _rows(ways, original.weights, ask if questions is not None else None, asked)
+    rows = _rows(ways, original, ask if questions is not None else None, asked)
     meaning = "errors by the mean weight, against those before rounding; 8 bits is what SEISMIC, PISA and BMP keep"
     return Table("sparse weights", _COLUMNS, rows, meaning)
 
@@ -101,12 +102,12 @@ def _sparse(stored: StoredVectors, asked: Asked | None, seed: int) -> Table:
 def _dense(stored: StoredVectors, asked: Asked | None) -> Table:
     vectors = stored.dense
     assert vectors is not None  # noqa: S101 - looked at by the caller
-    ways: dict[str, tuple[float, Weights]] = {
-        "float32: here": (4, vectors),
-        "16-bit float": (2, half(vectors)),
-        "8-bit integer": (1, signed_steps(vectors, 127)),
-        "4-bit integer": (0.5, signed_steps(vectors, 7)),
-        "1 bit, not of questions": (0.125, signs(vectors)),
+    ways: Ways = {
+        "float32: here": (4, lambda: vectors),
+        "16-bit float": (2, lambda: half(vectors)),
+        "8-bit integer": (1, lambda: signed_steps(vectors, 127)),
+        "4-bit integer": (0.5, lambda: signed_steps(vectors, 7)),
+        "1 bit, not of questions": (0.125, lambda: signs(vectors)),
     }
     questions = asked.dense if asked else None
 
@@ -120,7 +121,7 @@ def _dense(stored: StoredVectors, asked: Asked | None) -> Table:
 
 
 def _rows(
-    ways: dict[str, tuple[float, Weights]],
+    ways: Ways,
     reference: Weights,
     ask: Callable[[Weights], Run] | None,
     asked: Asked | None,
@@ -129,7 +130,8 @@ def _rows(
     exact: Run | None = None
     first = 0.0
     length = max(float(np.abs(reference).mean(dtype=np.float64)) if reference.size else 0.0, 1e-30)
-    for name, (size, weights) in ways.items():
+    for name, (size, make) in ways.items():
+        weights = make()
         errors = np.abs(weights - reference) / length
         is_sign = weights.ndim == 2 and size < 0.5  # another scale: only its order counts
         row: list[Cell] = [name, size, *((None, None) if is_sign else (_mean(errors), float(errors.max(initial=0))))]
