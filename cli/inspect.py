@@ -32,7 +32,7 @@ from opensearch_splade.query import QueryPruning, Searcher, SeismicSearch
     type=click.IntRange(1),
     default=MOST,
     show_default=True,
-    help="Read so many documents at most, chosen by --seed. Of a sample, posting lists are those of the sample.",
+    help="Read so many documents at most, chosen by --seed; 50,000 may take 1 GB. Posting lists are of what is read.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses the sample and what is compared.")
 @click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Only this part; repeatable.")

@@ -108,7 +108,7 @@ def inspect_stop_like(stored: StoredVectors, lists: Lists, asked: Asked | None, 
             "postings of stop-like",
             postings,
             ".1%",
-            "of all; prune-table --budget budget:N:0.25 takes most of them",
+            "of all; prune-table --budget budget:N:0.25 shortens their lists",
         ),
     ]
     rows: list[list[Cell]] = [
