@@ -74,7 +74,7 @@ def _sections(
         "bounds": lambda: inspect_bounds(own, lists, asked),
         "expansion": lambda: inspect_expansion(stored, asked, names),
         "stop-like": lambda: inspect_stop_like(stored, lists, asked, names),
-        "dead": lambda: inspect_dead(lists, asked, names, vocabulary),
+        "dead": lambda: inspect_dead(lists, asked, names, vocabulary, is_sample=stored.sampled < stored.total),
         "dimensions": lambda: inspect_dimensions(stored, asked, seed),
         "quantisation": lambda: inspect_quantisation(stored, asked, seed),
         "redundancy": lambda: inspect_redundancy(own, seed),

@@ -123,10 +123,12 @@ def inspect_stop_like(stored: StoredVectors, lists: Lists, asked: Asked | None, 
     return Section("stop-like", figures, (), tables)
 
 
-def inspect_dead(lists: Lists, asked: Asked | None, names: Sequence[str], vocabulary: Names[str] | None) -> Section:
+def inspect_dead(
+    lists: Lists, asked: Asked | None, names: Sequence[str], vocabulary: Names[str] | None, *, is_sample: bool = False
+) -> Section:
     """Features that nothing has, and those that questions ask for in vain."""
     figures: list[Figure] = []
-    missing: list[str] = []
+    missing = ["what the rest of the index has: this is of a sample"] if is_sample else []
     if vocabulary is None:
         missing.append("features of the vocabulary that no vector has: give --bundle")
     else:

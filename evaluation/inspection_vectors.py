@@ -29,7 +29,7 @@ Words = Callable[[Sequence[str]], Sequence[Sequence[str]]]
 """The features that each text consists of, as often as they stand there."""
 
 MOST = 50_000
-"""Documents that are read unless told otherwise: at the peak 1 GB where vectors have 250 features and 384 components."""
+"""Documents that are read unless told otherwise: 1 GB at the peak, with 250 features and 384 components each."""
 _FIELDS = ("id", "sparse", "dense", "passages")
 _TEXT_FIELDS = ("title", "text")
 

@@ -379,6 +379,7 @@ def test_a_sample_is_the_seeds_and_the_judged_are_read_beside_it(
     found = json.loads(osplade("inspect", *where, "--collection", str(animals), "--sample", "1", "--json"))
     assert (found["inspected"], found["vectors"]) == (1, 1)
     assert found["sections"]["expansion"]["tables"]["without_expansion"][0]["nDCG@10"] == 1.0
+    assert any("of a sample" in line for line in found["sections"]["dead"]["missing"])
     again = json.loads(osplade("inspect", *where, "--collection", str(animals), "--sample", "1", "--json"))
     assert found == again
 
