@@ -17,6 +17,7 @@ _COMMANDS = (
     "export",
     "families",
     "ingest",
+    "inspect",
     "node",
     "prune-curve",
     "prune-table",

@@ -29,11 +29,12 @@ class ExactIndex:
     def rank(self, questions: SparseVectors, depth: int) -> Iterator[dict[str, float]]:
         """The best documents of each question with their scores; those that share no feature with it are left out."""
         for token_ids, weights in questions:
-            scores = self._scores(token_ids, weights)
+            scores = self.scores(token_ids, weights)
             best = np.argsort(-scores, kind="stable")[:depth]
             yield {self._ids[place]: float(scores[place]) for place in best if scores[place] > 0}
 
-    def _scores(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def scores(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """The dot product of one question with each row, shape ``(rows,)``."""
         scores = np.zeros(len(self._ids))
         for token, weight in zip(token_ids.tolist(), weights.tolist(), strict=True):
             if token + 1 < len(self._starts):

@@ -1,4 +1,4 @@
-"""Scan: the doc values of every document of an index, as it was at one point in time.
+"""Scan: every document of an index, as it was at one point in time: its doc values, or parts of its source.
 
 One shard after the other, in the order in which Lucene holds them (``_doc``): going on after the last document seen is
 a jump then. Sorted by id, each page would look at all documents of the index again. ``_doc`` numbers are those of a
@@ -9,7 +9,7 @@ There is no way around a point in time (since 2.4), because an index of ours nee
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 POINT_IN_TIME = Requirement("a scan of an index (point in time)", (2, 4))
 PAGE = 10_000  # index.max_result_window, unless it was lowered
+SOURCES_PAGE = 500
 _KEEP_ALIVE = "5m"
 
 
@@ -50,25 +51,48 @@ def scan(client: OpenSearch, index: str, capabilities: Capabilities, page: int =
         TargetError: There is no such index.
         ClusterError: The cluster does not answer or refuses, or a shard fails: part of an index proves nothing.
     """
+    wanted: Json = {"stored_fields": "_none_", "docvalue_fields": ["id", "hash", "encoded", "passage_count"]}
+    for hits in _scan(client, index, capabilities, wanted, page):
+        yield [_stored(hit.get("fields", {})) for hit in hits]
+
+
+def scan_sources(
+    client: OpenSearch, index: str, capabilities: Capabilities, fields: Sequence[str], page: int = SOURCES_PAGE
+) -> Iterator[list[Json]]:
+    """Every hit (``_id`` and ``_source``), a page at a time, like ``scan``.
+
+    Args:
+        client: Connected to the cluster.
+        index: An index or alias.
+        capabilities: What the server can do.
+        fields: Which of the source come; names of parts have dots.
+        page: Hits a request.
+
+    Raises:
+        CapabilityError: As ``scan``, and likewise the others.
+    """
+    yield from _scan(client, index, capabilities, {"_source": {"includes": list(fields)}}, page)
+
+
+def _scan(client: OpenSearch, index: str, capabilities: Capabilities, wanted: Json, page: int) -> Iterator[list[Json]]:
     capabilities.require(POINT_IN_TIME)
     with asking(index):
         refresh(client, index)
         settings = client.indices.get_settings(index=index)
     for name in sorted(settings):
         for shard in range(int(settings[name]["settings"]["index"]["number_of_shards"])):
-            yield from _scan_shard(client, name, shard, page)
+            yield from _scan_shard(client, name, shard, wanted, page)
 
 
-def _scan_shard(client: OpenSearch, index: str, shard: int, page: int) -> Iterator[list[Stored]]:
+def _scan_shard(client: OpenSearch, index: str, shard: int, wanted: Json, page: int) -> Iterator[list[Json]]:
     with _point_in_time(client, index, shard) as identity:
         body: Json = {
             "size": page,
             "query": {"match_all": {}},
             "sort": ["_doc"],
             "pit": {"id": identity, "keep_alive": _KEEP_ALIVE},
-            "stored_fields": "_none_",
-            "docvalue_fields": ["id", "hash", "encoded", "passage_count"],
             "track_total_hits": False,
+            **wanted,
         }
         while True:
             with asking(index):
@@ -77,7 +101,7 @@ def _scan_shard(client: OpenSearch, index: str, shard: int, page: int) -> Iterat
                 raise ClusterError(f"Index {index!r} could not be read whole: a shard failed or timed out. Try again.")
             hits = answer["hits"]["hits"]
             if hits:
-                yield [_stored(hit.get("fields", {})) for hit in hits]
+                yield hits
             if len(hits) < page:
                 return
             body["search_after"] = hits[-1]["sort"]
