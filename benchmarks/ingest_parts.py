@@ -19,7 +19,7 @@ from typing import Any
 
 from systems import MAX_LENGTH, peak_memory
 
-from opensearch_splade.cli.malloc import limit_arenas
+from opensearch_splade.cli.malloc import settle_malloc
 from opensearch_splade.types import Document
 
 Settings = dict[str, Any]
@@ -184,7 +184,7 @@ def _job(settings: Settings) -> Any:
 
 def main() -> None:
     """One part."""
-    limit_arenas()  # as `osplade` does
+    settle_malloc()  # as `osplade` does
     part, path = sys.argv[1:]
     settings = json.loads(Path(path).read_text(encoding="utf-8"))
     work = PARTS[part](settings)

@@ -6,7 +6,7 @@ from importlib import import_module, metadata
 
 import click
 
-from opensearch_splade.cli.malloc import limit_arenas
+from opensearch_splade.cli.malloc import settle_malloc
 from opensearch_splade.errors import OspladeError
 
 _COMMANDS = (
@@ -41,7 +41,7 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        limit_arenas()
+        settle_malloc()
         try:
             return super().invoke(ctx)
         except OspladeError as error:
