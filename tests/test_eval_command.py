@@ -197,7 +197,9 @@ def test_killed_in_the_middle_it_goes_on(bench: Bench, tmp_path: Path) -> None:
     """SIGKILL loses at most the system that was being asked; the figures are those of a run without a kill."""
     out = tmp_path / "out"
     code = "from opensearch_splade.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "eval", *bench.where, "--no-latency", "--out", str(out)]
+    modes = ("bm25", "weighted-terms", "neural-sparse", "knn", "bm25+knn")
+    how = [part for mode in modes for part in ("--mode", mode)] + ["--query-side", "siamese"]
+    command = [sys.executable, "-c", code, "eval", *bench.where, *how, "--no-latency", "--out", str(out)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(list(out.glob("*.json"))) < 2:
         assert running.poll() is None, "it ended before it could be killed"
@@ -205,13 +207,13 @@ def test_killed_in_the_middle_it_goes_on(bench: Bench, tmp_path: Path) -> None:
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     whole = len(list(out.glob("*.json")))
-    result = bench.eval("--no-latency", "--out", str(out), "--json")
+    result = bench.eval(*how, "--no-latency", "--out", str(out), "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert 2 <= whole < len(told["systems"])
     assert result.stderr.count("its kept run holds") == whole
     assert "asked again" not in result.stderr
-    fresh = bench.told()
+    fresh = bench.told(*how)
     assert [(one["name"], one["measures"]) for one in told["systems"]] == [
         (one["name"], one["measures"]) for one in fresh["systems"]
     ]
