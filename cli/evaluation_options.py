@@ -13,7 +13,9 @@ import click
 from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluated_systems import Asking
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles
+from opensearch_splade.evaluation.curve_file import read_curve
 from opensearch_splade.evaluation.evaluation_file import read_evaluation
+from opensearch_splade.evaluation.prune_curve import Curve
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.systems_file import read_systems
 from opensearch_splade.evaluation.thresholds import Threshold
@@ -43,12 +45,14 @@ class Outputs:
     Attributes:
         save: Evaluation file.
         report: HTML file.
+        curves: For the report's plot of size.
         as_markdown: Whether Markdown is printed.
         as_json: Whether JSON is.
     """
 
     save: Path | None
     report: Path | None
+    curves: Sequence[Curve]
     as_markdown: bool
     as_json: bool
 
@@ -144,13 +148,27 @@ def written(function: _Decorated) -> _Decorated:
 
     @wraps(function)
     def gathered(
-        *arguments: Any, save: Path | None, report: Path | None, as_markdown: bool, as_json: bool, **more: Any
+        *arguments: Any,
+        save: Path | None,
+        report: Path | None,
+        curves: tuple[str, ...],
+        as_markdown: bool,
+        as_json: bool,
+        **more: Any,
     ) -> Any:
-        return function(*arguments, outputs=Outputs(save, report, as_markdown, as_json), **more)
+        drawn = [(name, read_curve(Path(file))) for name, file in map(_pair, curves)]
+        return function(*arguments, outputs=Outputs(save, report, drawn, as_markdown, as_json), **more)
 
     given = (
         click.option("--save", metavar="FILE", type=_FILE, help="Keep the evaluation as JSON, for --no-regression."),
         click.option("--report", metavar="FILE.html", type=_FILE, help="Write a report: one file that works offline."),
+        click.option(
+            "--curve",
+            "curves",
+            metavar="NAME=FILE",
+            multiple=True,
+            help="What `osplade prune-curve --json` printed, for the report's plot of size; repeatable.",
+        ),
         click.option("--markdown", "as_markdown", is_flag=True, help="Print Markdown, for a pipeline's comment."),
         options.as_json,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 
 import click
@@ -15,6 +16,7 @@ from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation.drill_down import Ask
 from opensearch_splade.evaluation.drill_down import asking as way_to_ask
 from opensearch_splade.evaluation.evaluation_file import evaluation_to_json, write_evaluation
+from opensearch_splade.evaluation.prune_curve import Curve
 from opensearch_splade.evaluation.results import Evaluation
 from opensearch_splade.evaluation.systems import System
 from opensearch_splade.evaluation.thresholds import below, no_regression
@@ -37,7 +39,7 @@ def put_out(
     if outputs.save:
         write_evaluation(outputs.save, evaluation)
     if outputs.report:
-        _write(outputs.report, _html(evaluation, systems, console))
+        _write(outputs.report, _html(evaluation, systems, outputs.curves, console))
     if outputs.as_json:
         told = orjson.loads(evaluation_to_json(evaluation, runs=False))
         click.echo(orjson.dumps({**told, "score_error": dict(score_errors)}))
@@ -60,13 +62,13 @@ def _print(evaluation: Evaluation, score_errors: Mapping[str, float]) -> None:
             click.echo(f"note: {note}", err=True)
 
 
-def _html(evaluation: Evaluation, systems: Sequence[System], console: Console) -> str:
+def _html(evaluation: Evaluation, systems: Sequence[System], curves: Sequence[Curve], console: Console) -> str:
     from opensearch_splade.evaluation.drill_down import drill_down
     from opensearch_splade.evaluation.report import render_html
 
     with console.status("asking again what made the difference ..."):
         drill_downs = drill_down(evaluation, _ways(systems))
-    return render_html(evaluation, drill_downs)
+    return render_html(evaluation, drill_downs, curves, date=f"{date.today():%Y-%m-%d}")
 
 
 def _ways(systems: Sequence[System]) -> dict[str, Ask]:

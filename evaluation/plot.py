@@ -122,24 +122,35 @@ def frontier(points: Sequence[Point]) -> list[Point]:
 
 
 def number(value: float) -> str:
-    """Short, as ticks are written."""
+    """Short, with commas where it is large."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
+def decimals(values: Sequence[float]) -> int:
+    """As few as tell the ticks of a linear axis apart."""
+    return next((each for each in range(4) if all(abs(round(v, each) - v) < 1e-9 for v in values)), 4)
+
+
+def _numbers(values: Sequence[float], *, log: bool) -> list[str]:
+    """As ticks are written: on a linear axis all with the same decimals."""
+    return [number(value) if log else f"{value:,.{decimals(values)}f}" for value in values]
+
+
 def _grid(across: Axis, up: Axis) -> Html:
-    def column(value: float) -> Html:
+    columns, rows = across.ticks(8), up.ticks(5)
+
+    def column(value: float, text: str) -> Html:
         at = across.place(value)
         line = tag("line", x1=at, x2=at, y1=up.end, y2=up.start, class_="grid")
-        return joined([line, tag("text", number(value), x=at, y=up.start + 18, class_="tick", text_anchor="middle")])
+        return joined([line, tag("text", text, x=at, y=up.start + 18, class_="tick", text_anchor="middle")])
 
-    def row(value: float) -> Html:
+    def row(value: float, text: str) -> Html:
         at = up.place(value)
         line = tag("line", x1=across.start, x2=across.end, y1=at, y2=at, class_="grid")
-        return joined(
-            [line, tag("text", number(value), x=across.start - 8, y=at + 4, class_="tick", text_anchor="end")]
-        )
+        return joined([line, tag("text", text, x=across.start - 8, y=at + 4, class_="tick", text_anchor="end")])
 
-    return joined([*map(column, across.ticks(8)), *map(row, up.ticks(5))])
+    columns_drawn = map(column, columns, _numbers(columns, log=across.log))
+    return joined([*columns_drawn, *map(row, rows, _numbers(rows, log=up.log))])
 
 
 def _frontier(points: Sequence[Point], across: Axis, up: Axis) -> Html:

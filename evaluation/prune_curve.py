@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +52,10 @@ class CurvePoint:
     def ndcg(self) -> float:
         """nDCG@10."""
         return self.measures["nDCG@10"]
+
+
+Curve: TypeAlias = tuple[str, Sequence[CurvePoint]]
+"""What prunings of one bundle's vectors save and cost, and the bundle's name."""
 
 
 def default_rules(documents: SparseVectors) -> list[PruningRule | Budget]:

@@ -9,10 +9,10 @@ from importlib.resources import files
 
 from opensearch_splade.evaluation.drill_down import DrillDown
 from opensearch_splade.evaluation.markup import Html, joined, raw, tag
+from opensearch_splade.evaluation.prune_curve import Curve
 from opensearch_splade.evaluation.report_drill_downs import drill_downs_section
 from opensearch_splade.evaluation.report_questions import questions_table
 from opensearch_splade.evaluation.report_systems import (
-    Curve,
     forest,
     quality_against_latency,
     quality_against_size,

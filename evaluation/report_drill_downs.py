@@ -167,7 +167,7 @@ def _margins(system: str, terms: Sequence[Margin]) -> Html:
     caption = tag(
         "caption",
         tag("span", system, class_="name"),
-        ": what each term gave, ◀ to the rival, to the relevant document ▶",
+        ": ◀ for the rival, for the relevant one ▶",
     )
     return tag("div", tag("table", caption, tag("tbody", *rows), class_="terms"), class_="wide")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opensearch_splade.evaluation.drill_down import DrillDown
-from opensearch_splade.evaluation.markup import Html, tag
+from opensearch_splade.evaluation.markup import Html, joined, raw, tag
 from opensearch_splade.evaluation.report_drill_downs import anchor
 from opensearch_splade.evaluation.results import Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import baseline_of, best_system, primary_measure, signed
@@ -23,7 +23,7 @@ def questions_table(evaluation: Evaluation, drill_downs: Sequence[DrillDown]) ->
     for number, each in enumerate(drill_downs):
         anchors.setdefault(each.query, anchor(number))
     names = ("Question", "Relevant", base.name, *(system.name for system in others))
-    head = tag("tr", *(tag("th", name, scope="col") for name in names))
+    head = tag("tr", *(tag("th", _breaking(name), scope="col") for name in names))
     rows = [_question_row(evaluation, query, base, others, measure, anchors.get(query)) for query in shown]
     left_out = len(evaluation.queries) - len(shown)
     caption = f"{measure} of {base.name}, and what each other system has more or less."
@@ -35,6 +35,12 @@ def questions_table(evaluation: Evaluation, drill_downs: Sequence[DrillDown]) ->
     return tag(
         "div", table, class_="wide tall", id_="questions-table", tabindex="0", role="region", aria_label="Questions"
     )
+
+
+def _breaking(name: str) -> Html:
+    """A name that may go on in the next line after each plus."""
+    first, *others = name.split("+")
+    return joined([first, *(part for other in others for part in ("+", raw("<wbr>"), other))])
 
 
 def _shown(evaluation: Evaluation, base: SystemResult, others: Sequence[SystemResult], measure: str) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
 
 from opensearch_splade.evaluation.markup import Html, joined, tag
-from opensearch_splade.evaluation.plot import Axis, Point, number, scatter
-from opensearch_splade.evaluation.prune_curve import CurvePoint, recommend
+from opensearch_splade.evaluation.plot import Axis, Point, decimals, number, scatter
+from opensearch_splade.evaluation.prune_curve import Curve, CurvePoint, recommend
 from opensearch_splade.evaluation.results import Comparison, Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import (
     baseline_of,
@@ -22,11 +21,9 @@ from opensearch_splade.evaluation.summary import (
     signed,
 )
 
-Curve: TypeAlias = tuple[str, Sequence[CurvePoint]]
-"""What prunings of one bundle's vectors save and cost, and the bundle's name."""
-
 TOLERANCE = 0.002  # of nDCG@10, that the recommended pruning may lose: as `osplade prune-curve` has it
 _FOREST, _ROW = 380, 34  # pixels
+_BEYOND = 16  # pixels that the line of no difference goes beyond its row, since names on two lines make rows higher
 _SHAPES = {"max_ratio": "circle", "top_k": "square", "alpha_mass": "diamond", "abs_value": "triangle"}
 
 
@@ -87,7 +84,12 @@ def forest(evaluation: Evaluation, measure: str) -> Html | None:
     axis = Axis.around(ends, 6, _FOREST - 6)
     compared_by = f"{measure}, system minus {compared[0].baseline}"
     head = ("System", compared_by, "Difference", "95 % interval", "p by Holm", "Better", "Worse")
-    rows = [_forest_row(each, axis) for each in compared]
+    rows = [
+        _forest_row(
+            each, axis, above=0 if each is compared[0] else _BEYOND, below=0 if each is compared[-1] else _BEYOND
+        )
+        for each in compared
+    ]
     foot = tag("tr", tag("td"), tag("td", _forest_ticks(axis), class_="strip"), tag("td", colspan=5))
     caption = (
         f"Difference in {measure} and its 95 % confidence interval by bootstrap over questions. An interval to the "
@@ -104,13 +106,13 @@ def forest(evaluation: Evaluation, measure: str) -> Html | None:
     return tag("div", table, class_="wide")
 
 
-def _forest_row(each: Comparison, axis: Axis) -> Html:
+def _forest_row(each: Comparison, axis: Axis, *, above: int, below: int) -> Html:
     kind = "plain" if not is_significant(each) else "better" if each.difference > 0 else "worse"
     zero, low, high, middle = (axis.place(value) for value in (0.0, each.low, each.high, each.difference))
     y = _ROW / 2
     strip = tag(
         "svg",
-        tag("line", x1=zero, x2=zero, y1=0, y2=_ROW, class_="zero"),
+        tag("line", x1=zero, x2=zero, y1=-above, y2=_ROW + below, class_="zero"),
         tag("line", x1=low, x2=high, y1=y, y2=y, class_=f"interval {kind}"),
         tag("path", d=f"M{low:.1f} {y - 4}v8M{high:.1f} {y - 4}v8", class_=f"interval {kind}"),
         tag("rect", x=middle - 4.5, y=y - 4.5, width=9, height=9, class_=f"mark {kind}"),
@@ -126,9 +128,17 @@ def _forest_row(each: Comparison, axis: Axis) -> Html:
 
 
 def _forest_ticks(axis: Axis) -> Html:
+    ticks = axis.ticks(5)
     texts = [
-        tag("text", signed(value, 2) if value else "0", x=axis.place(value), y=14, class_="tick", text_anchor="middle")
-        for value in axis.ticks(5)
+        tag(
+            "text",
+            signed(value, decimals(ticks)) if value else "0",
+            x=axis.place(value),
+            y=14,
+            class_="tick",
+            text_anchor="middle",
+        )
+        for value in ticks
     ]
     return tag("svg", *texts, viewBox=f"0 0 {_FOREST} 20", width=_FOREST, height=20)
 

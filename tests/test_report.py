@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from opensearch_splade.evaluation.drill_down import changed_places, drill_down, extremes, ranked
 from opensearch_splade.evaluation.markup import escaped, tag
-from opensearch_splade.evaluation.plot import HEIGHT, WIDTH, Axis, Point, frontier, scatter
+from opensearch_splade.evaluation.plot import HEIGHT, WIDTH, Axis, Point, decimals, frontier, scatter
 from opensearch_splade.evaluation.report import render_html
 from opensearch_splade.evaluation.report_markdown import escape, render_markdown
 from opensearch_splade.evaluation.results import Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import caveats, p_value, signed, verdict
 from opensearch_splade.types import Contribution, Hit
 
-VOID = {"meta"}
+VOID = {"meta", "wbr"}
 
 
 class Elements(HTMLParser):
@@ -275,3 +275,10 @@ def test_terms_are_those_of_the_two_documents_and_imported_runs_have_none() -> N
     assert [(term.feature, term.score) for term in found.pair.system_terms] == [("both", 1.5), ("only", 1.5)]
     assert found.pair.baseline_terms == []
     assert [(hit.id, hit.rank, hit.grade) for hit in found.baseline_hits] == [("x", 1, None), ("r", 2, 1)]
+
+
+@given(st.floats(-0.3, 0.3), st.floats(0.001, 0.5))
+def test_no_two_ticks_of_a_linear_axis_read_the_same(low: float, width: float) -> None:
+    """However narrow: differences of a thousandth have ticks with three decimals."""
+    ticks = Axis(low, low + width, 0, 400).ticks(5)
+    assert len({signed(value, decimals(ticks)) for value in ticks}) == len(ticks)
