@@ -275,3 +275,32 @@ def test_reports_are_written(bench: Bench, tmp_path: Path) -> None:
         assert name in page.read_text(encoding="utf-8")
     assert "RR@5" in result.stdout
     assert "p50 ms" in result.stdout
+
+
+def test_a_pipeline_can_fail(bench: Bench, tmp_path: Path) -> None:
+    """By a mean that is too low, by a system that became worse or is gone; exit code 1 and a sentence for each."""
+    earlier = tmp_path / "evaluation.json"
+    asked = ["--system", "a=bm25", "--save", str(earlier)]
+    mean = bench.told(*asked)["systems"][0]["measures"]
+    bench.told("--system", "a=bm25", "--no-regression", str(earlier), "--fail-under", f"a:nDCG@10={mean['nDCG@10']}")
+    filtered = ["--system", 'a=bm25 \'filter={"term":{"id":"d0"}}\'', "--no-latency"]
+    worse = bench.eval(
+        *filtered, "--no-regression", str(earlier), "--fail-under", "nDCG@10=.9", "--fail-under", "P@1=.8"
+    )
+    assert worse.exit_code == 1
+    failed = [line for line in worse.stderr.splitlines() if line.startswith("failed: ")]
+    assert any("nDCG@10" in line and "below the 0.9 asked for" in line for line in failed)
+    assert any("P@1" in line and "below the 0.8 asked for" in line for line in failed)
+    assert any(line.startswith("failed: nDCG@10 of a fell from") for line in failed)
+    gone = bench.eval("--system", "b=bm25", "--no-latency", "--no-regression", str(earlier))
+    assert (gone.exit_code, "failed: a is in the baseline and was not measured now" in gone.stderr) == (1, True)
+
+
+def test_where_nothing_is_answered_there_is_nothing_to_compare(bench: Bench, tmp_path: Path) -> None:
+    """An error with the server's reason, and no table of nothing."""
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps({"query": {"no_such_query": "{{query}}"}}), encoding="utf-8")
+    result = bench.eval("--system", f"ours=template={path}", "--no-latency")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nothing to compare" in result.stderr
+    assert "no_such_query" in result.stderr
