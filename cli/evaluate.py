@@ -12,7 +12,7 @@ from opensearch_splade.cli.evaluated_systems import Asking
 from opensearch_splade.cli.evaluating import DEPTH, Found, Plan, compare, look
 from opensearch_splade.cli.evaluation_options import Gates, Outputs, asked, gated, written
 from opensearch_splade.cli.evaluation_output import LEFT_OUT, gate_failures, put_out
-from opensearch_splade.errors import QueryError
+from opensearch_splade.errors import ClusterError, QueryError
 from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.evaluation.kept_runs import KeptRuns
 from opensearch_splade.evaluation.measures import MEASURES, measure_each, measure_names
@@ -132,7 +132,7 @@ def evaluate(
         for name, run in imported.items()
     ]
     if not found.results:
-        raise click.ClickException("no system answered every question, so there is nothing to compare.")
+        raise ClusterError(f"nothing to compare, since no system answered every question: {'; '.join(found.failures)}")
     notes = [*found.notes, *_doubts(found.results, loaded, index), *(LEFT_OUT + one for one in found.failures)]
     base = baseline or next((one.name for one in found.results if one.name == "bm25"), found.results[0].name)
     qualities = [name for name in wanted if not name.startswith("Judged")]

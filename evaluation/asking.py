@@ -15,6 +15,8 @@ from opensearch_splade.types import Json
 BATCH = 32  # questions of one request
 _PATIENCE_S = 4.0  # for each of them
 _NAMED = 3
+_REFUSALS = {400, 413, 429, 503}
+"""A body that cannot be parsed is refused with all others of its request; so are bodies that are too large together."""
 
 
 class BatchClient(Protocol):
@@ -32,18 +34,18 @@ class BatchClient(Protocol):
 class AskingError(ClusterError):
     """Some questions of a system have no ranking.
 
-    Attributes:
-        failures: Query id to reason.
+    Args:
+        system: Its name.
+        failures: Query id to reason; of each reason the first question is named.
+        asked: How many questions there are.
     """
 
     def __init__(self, system: str, failures: Mapping[str, str], asked: int) -> None:
-        self.failures = failures
-        named = "; ".join(f"question {query!r}: {reason}" for query, reason in list(failures.items())[:_NAMED])
-        rest = len(failures) - _NAMED
-        super().__init__(
-            f"{system}: {len(failures)} of {asked} questions were not answered ({named}"
-            + (f"; and {rest} more)" if rest > 0 else ")")
-        )
+        first: dict[str, str] = {}
+        for query, reason in failures.items():
+            first.setdefault(reason, query)
+        named = "; ".join(f"question {query!r}: {reason}" for reason, query in list(first.items())[:_NAMED])
+        super().__init__(f"{system}: {len(failures)} of {asked} questions were not answered ({named})")
 
 
 @dataclass(slots=True)
@@ -86,10 +88,8 @@ def ask(
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
         bodies = {query: system.ranking_body(text, depth) for query, text in batch}
-        failed = dict(_answers(client, system, bodies, depth, asked))
-        if failed:
-            again = {query: bodies[query] for query in failed}
-            failures |= dict(_answers(client, system, again, depth, asked, at_once=1))
+        for query in dict(_answers(client, system, bodies, depth, asked)):
+            failures |= dict(_answers(client, system, {query: bodies[query]}, depth, asked))
         on_questions(len(batch))
         if not asked.run:  # it is the system, not some questions
             break
@@ -99,20 +99,19 @@ def ask(
 
 
 def _answers(
-    client: BatchClient,
-    system: System,
-    bodies: Mapping[str, Json],
-    depth: int,
-    asked: Asked,
-    at_once: int | None = None,
+    client: BatchClient, system: System, bodies: Mapping[str, Json], depth: int, asked: Asked
 ) -> Iterator[tuple[str, str]]:
     """Notes the rankings, and gives what failed: query and reason."""
     lines = [line for body in bodies.values() for line in ({}, body)]
     params: Json = {"request_timeout": max(30.0, _PATIENCE_S * len(bodies))}
-    if at_once:
-        params["max_concurrent_searches"] = at_once
-    with asking(system.index):
-        answers = client.msearch(index=system.index, body=lines, params=params)["responses"]
+    try:
+        with asking(system.index):
+            answers = client.msearch(index=system.index, body=lines, params=params)["responses"]
+    except ClusterError as error:
+        if getattr(error.__cause__, "status_code", None) not in _REFUSALS:
+            raise
+        yield from ((query, str(error)) for query in bodies)
+        return
     for query, answer in zip(bodies, answers, strict=True):
         if reason := _failure(answer):
             yield query, reason

@@ -80,7 +80,9 @@ def measure_key(name: str, measured: Iterable[str]) -> str:
 
 def trec_order(scores: Mapping[str, float]) -> list[str]:
     """Documents, best first, as trec_eval orders them: scores are 32 bits, and of equal ones the larger id is first."""
-    return sorted(scores, key=lambda document: (np.float32(scores[document]), document), reverse=True)
+    with np.errstate(over="ignore"):  # what is too large is infinite, as in C
+        values = np.array(list(scores.values()), np.float64).astype(np.float32).tolist()
+    return [document for _, document in sorted(zip(values, scores, strict=True), reverse=True)]
 
 
 def _ranks(scores: Mapping[str, float]) -> dict[str, float]:

@@ -81,10 +81,11 @@ def write_run(path: Path, run: Run, tag: str) -> None:
         SourceError: An id has blanks or is empty, a score is not a number, or the file cannot be written.
     """
     written_tag = "_".join(tag.split()) or "run"
+    for query, scores in run.items():
+        _check(query, scores)
     try:
         with _created(path) as file:
             for query, scores in run.items():
-                _check(query, scores)
                 for rank, document in enumerate(trec_order(scores), start=1):
                     line = f"{query} Q0 {document} {rank} {float(scores[document])!r} {written_tag}\n"
                     file.write(line.encode())

@@ -197,7 +197,9 @@ def test_killed_in_the_middle_it_goes_on(bench: Bench, tmp_path: Path) -> None:
     """SIGKILL loses at most the system that was being asked; the figures are those of a run without a kill."""
     out = tmp_path / "out"
     code = "from opensearch_splade.cli.main import main; main()"
-    command = [sys.executable, "-c", code, "eval", *bench.where, "--no-latency", "--out", str(out)]
+    modes = ("bm25", "weighted-terms", "neural-sparse", "knn", "bm25+knn")
+    how = [part for mode in modes for part in ("--mode", mode)] + ["--query-side", "siamese"]
+    command = [sys.executable, "-c", code, "eval", *bench.where, *how, "--no-latency", "--out", str(out)]
     running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while len(list(out.glob("*.json"))) < 2:
         assert running.poll() is None, "it ended before it could be killed"
@@ -205,13 +207,13 @@ def test_killed_in_the_middle_it_goes_on(bench: Bench, tmp_path: Path) -> None:
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
     whole = len(list(out.glob("*.json")))
-    result = bench.eval("--no-latency", "--out", str(out), "--json")
+    result = bench.eval(*how, "--no-latency", "--out", str(out), "--json")
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert 2 <= whole < len(told["systems"])
     assert result.stderr.count("its kept run holds") == whole
     assert "asked again" not in result.stderr
-    fresh = bench.told()
+    fresh = bench.told(*how)
     assert [(one["name"], one["measures"]) for one in told["systems"]] == [
         (one["name"], one["measures"]) for one in fresh["systems"]
     ]
@@ -273,3 +275,32 @@ def test_reports_are_written(bench: Bench, tmp_path: Path) -> None:
         assert name in page.read_text(encoding="utf-8")
     assert "RR@5" in result.stdout
     assert "p50 ms" in result.stdout
+
+
+def test_a_pipeline_can_fail(bench: Bench, tmp_path: Path) -> None:
+    """By a mean that is too low, by a system that became worse or is gone; exit code 1 and a sentence for each."""
+    earlier = tmp_path / "evaluation.json"
+    asked = ["--system", "a=bm25", "--save", str(earlier)]
+    mean = bench.told(*asked)["systems"][0]["measures"]
+    bench.told("--system", "a=bm25", "--no-regression", str(earlier), "--fail-under", f"a:nDCG@10={mean['nDCG@10']}")
+    filtered = ["--system", 'a=bm25 \'filter={"term":{"id":"d0"}}\'', "--no-latency"]
+    worse = bench.eval(
+        *filtered, "--no-regression", str(earlier), "--fail-under", "nDCG@10=.9", "--fail-under", "P@1=.8"
+    )
+    assert worse.exit_code == 1
+    failed = [line for line in worse.stderr.splitlines() if line.startswith("failed: ")]
+    assert any("nDCG@10" in line and "below the 0.9 asked for" in line for line in failed)
+    assert any("P@1" in line and "below the 0.8 asked for" in line for line in failed)
+    assert any(line.startswith("failed: nDCG@10 of a fell from") for line in failed)
+    gone = bench.eval("--system", "b=bm25", "--no-latency", "--no-regression", str(earlier))
+    assert (gone.exit_code, "failed: a is in the baseline and was not measured now" in gone.stderr) == (1, True)
+
+
+def test_where_nothing_is_answered_there_is_nothing_to_compare(bench: Bench, tmp_path: Path) -> None:
+    """An error with the server's reason, and no table of nothing."""
+    path = tmp_path / "wrong.json"
+    path.write_text(json.dumps({"query": {"no_such_query": "{{query}}"}}), encoding="utf-8")
+    result = bench.eval("--system", f"ours=template={path}", "--no-latency")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nothing to compare" in result.stderr
+    assert "no_such_query" in result.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opensearch_splade.errors import SourceError
@@ -25,6 +25,7 @@ def runs_in(folder: Path) -> KeptRuns:
     return kept
 
 
+@settings(deadline=None)  # every file is synced
 @given(st.lists(NAMES, min_size=2, max_size=4, unique=True))
 def test_systems_do_not_share_files_whatever_they_are_called(names: list[str]) -> None:
     """Slashes, dots, blanks: each name has its own pair of files inside the folder, and reads back whole."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opensearch_splade.errors import QueryError, SourceError
@@ -143,6 +143,7 @@ def template(folder: Path, body: object) -> Template:
     return Template.load(str(path))
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_a_question_stays_a_value(tmp_path_factory: pytest.TempPathFactory, question: str) -> None:
     """Whatever it holds, quotes, braces or the name of a place: the body has the same shape, and the text whole."""
