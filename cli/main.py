@@ -17,6 +17,7 @@ _COMMANDS = (
     "export",
     "families",
     "ingest",
+    "make-questions",
     "node",
     "prune-curve",
     "prune-table",
