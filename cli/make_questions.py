@@ -42,7 +42,8 @@ def make_questions(
     """Make questions of the documents of INDEX, where nobody has judged any, for `osplade eval FOLDER`.
 
     known-item draws documents and some telling words of each; pseudo takes the most telling sentence of each. The
-    folder says that no person judged them: compare systems with them, and do not take the figures for those of real questions.
+    folder says that no person judged them: compare systems with them, and do not take the figures for those of real
+    questions.
 
     \b
     Example:

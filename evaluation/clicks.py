@@ -93,7 +93,7 @@ def read_clicks(path: Path, rule: ClickRule) -> tuple[dict[str, str], dict[str, 
     """Query id to text, and query id to document id to grade. Questions are one where their normalised text is.
 
     A row is an impression: query (its text), document, position (from 1), clicked (0 or 1), by choice count
-    (impressions that the row stands for, 1 by default). Or a sum: ``clicks`` in place of ``clicked``, of ``count`` impressions.
+    (impressions that the row stands for, 1 by default). Or a sum: ``clicks`` for ``clicked``, of ``count`` impressions.
     Tables may have a header, in any order; JSON lines have these names as keys.
 
     Raises:

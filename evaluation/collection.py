@@ -21,7 +21,7 @@ SHIPPED = {"python-docs": "pydoc:"}
 JUDGED_BY = ("people", "clicks", "known items", "pseudo-queries")
 """Where judgements come from; each is worth less than the one before."""
 ABOUT = "collection.json"
-"""What a folder says about itself: ``judged_by``, ``source`` of its documents, ``clicks`` (parts of a ``ClickRule``)."""
+"""What a folder says about itself: ``judged_by``, ``source`` of its documents, ``clicks`` (a ``ClickRule``)."""
 _QUERIES = ("queries", "topics", "questions")
 _QRELS = ("qrels", "judgements", "judgments")
 
@@ -62,8 +62,8 @@ def load_collection(name: str, split: str = "test") -> Collection:
 
     A folder holds questions (``queries``, ``topics`` or ``questions``) and judgements (``qrels/SPLIT``, or ``qrels``,
     ``judgements`` in one file, which is the split ``test``) in any format that ``read_queries`` and ``read_qrels``
-    know, as BEIR's does; or a click log (``clicks.csv``, ``.tsv`` or ``.jsonl``), with the splits ``train``, ``test`` and
-    ``all``. Each may be packed (``.gz``).
+    know, as BEIR's does; or a click log (``clicks.csv``, ``.tsv`` or ``.jsonl``), with the splits ``train``, ``test``
+    and ``all``. Each may be packed (``.gz``).
 
     Args:
         name: What to load.

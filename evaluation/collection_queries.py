@@ -99,7 +99,8 @@ def _parts(top: str) -> dict[str, str]:
     """Tag to its text. Most topics close no tag: a part ends where the next one begins."""
     parts: dict[str, str] = {}
     tags = list(_TAG.finditer(top))
-    for tag, end in zip(tags, [*(one.start() for one in tags[1:]), len(top)], strict=True):
+    for place, tag in enumerate(tags):
+        end = tags[place + 1].start() if place + 1 < len(tags) else len(top)
         if not tag[1]:
             words = html.unescape(_LABEL.sub("", top[tag.end() : end], count=1)).split()
             parts.setdefault(tag[2].lower(), " ".join(words))

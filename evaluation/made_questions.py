@@ -9,8 +9,8 @@ Both hold words of the document itself and so favour lexical rankings. A title f
 ``title`` is copied into ``text``, so an item is known by words of its body unless titles are asked for.
 
 Copies and near-duplicates of a document are right answers too: those that hold at least ``COPY`` of its shingles (runs
-of four words; Broder, 1997), have the title that is asked, or hold the sentence that is asked. They are looked for among
-all documents, and drawn documents that are copies of each other give one question.
+of four words; Broder, 1997), have the title that is asked, or hold the sentence that is asked. They are looked for
+among all documents, and drawn documents that are copies of each other give one question.
 """
 
 from __future__ import annotations
@@ -99,12 +99,13 @@ def make_questions(
     sources = [document for _, document in chosen.values()]
     asked = {normalised(text): place for place, (text, _) in enumerate(chosen.values())}
     copies = _copies(kind, sources, asked, read())
+    kept: dict[str, set[str]] = {}
     made: list[MadeQuestion] = []
-    taken = set[str]()
     for (text, document), same in zip(chosen.values(), copies, strict=True):
-        if document.id not in taken and len(made) < count:
+        # Copies hold each other; a long document that merely holds a short one has its own question.
+        if len(made) < count and not any(document.id in kept.get(one, ()) for one in same):
             made.append(MadeQuestion(text, (document.id, *sorted(same - {document.id}))))
-            taken |= same
+            kept[document.id] = same
     return made, counted.documents
 
 
