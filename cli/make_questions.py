@@ -48,7 +48,7 @@ def make_questions(
     \b
     Example:
       osplade make-questions docs --kind known-item --count 300 --out known
-      osplade eval known --index docs
+      osplade make-questions docs --kind pseudo --seed 7 --out pseudo
     """
     chosen: Kind = known_by if kind == "known-item" else "pseudo"
     cluster = open_cluster(url, insecure=insecure)

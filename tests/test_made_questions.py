@@ -14,6 +14,7 @@ from opensearchpy import OpenSearch
 from opensearch_splade.cli.main import main
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.collection_split import words
+from opensearch_splade.evaluation.made_collection import documents_of
 from opensearch_splade.evaluation.made_questions import LENGTHS, Kind, make_questions
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.types import Document
@@ -130,3 +131,29 @@ def test_a_made_folder_is_measured_and_keeps_its_label(
     found = CliRunner().invoke(main, ["eval", str(out), "--index", index_name, *where, "--mode", "bm25", "--json"])
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout)["systems"][0]["measures"]["R@100"] == 1.0
+
+
+@pytest.mark.server
+def test_passages_are_asked_under_the_id_of_their_document(
+    tmp_path: Path, node: RunningNode, client: OpenSearch, index_name: str
+) -> None:
+    """Where passages are documents of the index, judgements name the document, which is what a search gives."""
+    lines = [json.dumps({"_id": f"{one.id}#x", "text": f"{one.text} {one.title}. " * 3}) for one in corpus(20)]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    ingest = ["ingest", str(tmp_path / "corpus.jsonl"), "--index", index_name, "--bundle", "splade-tiny"]
+    how = [
+        "--passages",
+        "windows:32:0",
+        "--store-passages",
+        "documents",
+        "--dead-letters",
+        str(tmp_path / "dead.jsonl"),
+    ]
+    done = CliRunner().invoke(main, [*ingest, *how, "--url", node.url])
+    assert done.exit_code == 0, done.output
+    assert client.count(index=index_name)["count"] > 2 * len(lines)
+    ids = Counter(one.id for one in documents_of(client, index_name))
+    assert ids.keys() == {f"{one.id}#x" for one in corpus(20)}
+    made, _ = make_questions(lambda: documents_of(client, index_name), "terms", 20, 0)
+    assert made
+    assert {document for one in made for document in one.documents} <= ids.keys()
