@@ -13,7 +13,7 @@ from opensearch_splade.cli.evaluating import DEPTH, Found, Plan, compare, look
 from opensearch_splade.cli.evaluation_options import Gates, Outputs, asked, gated, written
 from opensearch_splade.cli.evaluation_output import LEFT_OUT, gate_failures, put_out
 from opensearch_splade.errors import ClusterError, QueryError
-from opensearch_splade.evaluation.collection import Collection, load_collection
+from opensearch_splade.evaluation.collection import Collection, load_collection, load_questions
 from opensearch_splade.evaluation.kept_runs import KeptRuns
 from opensearch_splade.evaluation.measures import MEASURES, measure_each, measure_names
 from opensearch_splade.evaluation.results import Evaluation, SystemResult
@@ -23,10 +23,16 @@ from opensearch_splade.evaluation.systems import System, score_error
 from opensearch_splade.query.body import MAX_RESULT_WINDOW
 from opensearch_splade.query.mode import SPARSE_LEGS
 
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
 
 @click.command("eval")
-@click.argument("collection")
-@click.option("--split", default="test", show_default=True, help="Which judgements of a BEIR folder.")
+@click.argument("collection", required=False)
+@click.option(
+    "--queries", metavar="FILE", type=_FILE, help="In place of COLLECTION, with --qrels: CSV, TSV, TREC or BEIR files."
+)
+@click.option("--qrels", metavar="FILE", type=_FILE, help="Judgements of --queries.")
+@click.option("--split", default="test", show_default=True, help="Which judgements of a folder.")
 @asked
 @click.option(
     "--measure",
@@ -57,8 +63,10 @@ from opensearch_splade.query.mode import SPARSE_LEGS
 @gated
 @written
 def evaluate(
-    collection: str,
+    collection: str | None,
     *,
+    queries: Path | None,
+    qrels: Path | None,
     split: str,
     asking: Asking,
     runs: Mapping[str, Path],
@@ -74,8 +82,9 @@ def evaluate(
 ) -> None:
     """Measure ways of asking over the judged questions of COLLECTION, and tell chance from difference.
 
-    COLLECTION is a BEIR folder (queries.jsonl, qrels/SPLIT.tsv), python-docs, or an ir_datasets id. Its documents
-    must be in the index already (`osplade ingest`). Without --system, --systems and --mode each ranking and fusion that
+    COLLECTION is a BEIR folder (queries.jsonl, qrels/SPLIT.tsv), a folder of your own (queries.csv with qrels.csv or
+    clicks.csv, or TREC files), one of `osplade make-questions`, python-docs, or an ir_datasets id. Its documents must
+    be in the index already (`osplade ingest`). Without --system, --systems and --mode each ranking and fusion that
     the index can answer is asked.
 
     \b
@@ -112,7 +121,7 @@ def evaluate(
     A template is a search body. {{query}} may stand within any of its strings; "{{sparse}}" becomes the query of the
     weighted features, and "{{vector}}" the numbers of the dense vector. Its hits are known by the field id, or by _id.
     """
-    loaded = load_collection(collection, split)
+    loaded = _load(collection, queries, qrels, split)
     console = Console(stderr=True)
     imported = {name: read_run(path) for name, path in runs.items()}
     systems = asking.open()
@@ -139,8 +148,8 @@ def evaluate(
     comparisons = compare_all(found.results, base, qualities) if len(found.results) > 1 else []
     evaluation = Evaluation(
         loaded.name,
-        split,
-        getattr(loaded, "judged_by", "people"),
+        loaded.split,
+        loaded.judged_by,
         index,
         server,
         loaded.queries,
@@ -155,6 +164,14 @@ def evaluate(
         click.echo(f"failed: {sentence}", err=True)
     if failed:
         raise SystemExit(1)
+
+
+def _load(collection: str | None, queries: Path | None, qrels: Path | None, split: str) -> Collection:
+    if (queries is None) != (qrels is None) or (collection is None) == (queries is None):
+        raise click.UsageError("give a COLLECTION, or --queries and --qrels.")
+    if queries is not None and qrels is not None:
+        return load_questions(queries, qrels, split=split)
+    return load_collection(collection or "", split)
 
 
 def _check_names(systems: Sequence[str], imported: Sequence[str], baseline: str | None) -> None:

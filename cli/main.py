@@ -18,6 +18,7 @@ _COMMANDS = (
     "families",
     "ingest",
     "inspect",
+    "make-questions",
     "node",
     "prune-curve",
     "prune-table",

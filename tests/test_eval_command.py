@@ -304,3 +304,21 @@ def test_where_nothing_is_answered_there_is_nothing_to_compare(bench: Bench, tmp
     assert (result.exit_code, result.stdout) == (1, "")
     assert "nothing to compare" in result.stderr
     assert "no_such_query" in result.stderr
+
+
+def test_files_of_ones_own_are_measured_like_a_folder(bench: Bench, tmp_path: Path) -> None:
+    """``--queries`` and ``--qrels`` in place of a collection; half of them, or both and a collection, are refused."""
+    loaded = load_collection(str(bench.folder))
+    queries, qrels = tmp_path / "queries.csv", tmp_path / "judged.csv"
+    queries.write_text("id,text\n" + "".join(f"{one},{text}\n" for one, text in loaded.queries.items()), "utf-8")
+    lines = [f"{query},{document},{grade}\n" for query, of in loaded.qrels.items() for document, grade in of.items()]
+    qrels.write_text("query,document,grade\n" + "".join(lines), "utf-8")
+    asked = ["eval", "--index", bench.index, "--url", bench.url, "--mode", "bm25", "--json", "--no-latency"]
+    result = CliRunner().invoke(main, [*asked, "--queries", str(queries), "--qrels", str(qrels)])
+    assert result.exit_code == 0, result.output
+    ours, theirs = json.loads(result.stdout), bench.told("--mode", "bm25")
+    assert ours["systems"][0]["per_question"] == theirs["systems"][0]["per_question"]
+    assert CliRunner().invoke(main, [*asked, "--queries", str(queries)]).exit_code == 2
+    both = [*asked, str(bench.folder), "--queries", str(queries), "--qrels", str(qrels)]
+    assert CliRunner().invoke(main, both).exit_code == 2
+    assert CliRunner().invoke(main, asked).exit_code == 2
