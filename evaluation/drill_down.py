@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from opensearch_splade.evaluation.measures import trec_order
 from opensearch_splade.evaluation.results import Evaluation, SystemResult
 from opensearch_splade.evaluation.summary import baseline_of, primary_measure
 from opensearch_splade.query import Mode, Searcher
@@ -160,9 +161,9 @@ def extremes(system: SystemResult, baseline: SystemResult, measure: str, count: 
     """Ids of the questions a system wins most by, best first, then of those it loses most by, worst first."""
     values, others = system.per_question[measure], baseline.per_question[measure]
     differences = {query: value - others[query] for query, value in values.items() if query in others}
-    ranked = sorted(differences, key=lambda query: (-differences[query], query))
-    won = [query for query in ranked[:count] if differences[query] > 0]
-    lost = [query for query in reversed(ranked) if differences[query] < 0][:count]
+    by_gain = sorted(differences, key=lambda query: (-differences[query], query))
+    won = [query for query in by_gain[:count] if differences[query] > 0]
+    lost = [query for query in reversed(by_gain) if differences[query] < 0][:count]
     return won + lost
 
 
@@ -176,7 +177,7 @@ def _one(
     system, base = pair
     text = evaluation.queries.get(query, "")
     grades = evaluation.qrels.get(query, {})
-    rankings = [ranked(each.run.get(query, {})) for each in pair]
+    rankings = [trec_order(each.run.get(query, {})) for each in pair]
     hits = [_hits(systems.get(each.name), text, each.run.get(query, {}), grades) for each in pair]
     value, baseline_value = (each.per_question[measure][query] for each in pair)
     decisive = changed_places(rankings[0], rankings[1], grades, won=value > baseline_value)
@@ -190,11 +191,6 @@ def _one(
         found = Pair(*decisive, ranks[0], ranks[1], terms[0], terms[1], told)
     names = system.name, base.name
     return DrillDown(query, text, measure, *names, value, baseline_value, hits[0], hits[1], found)
-
-
-def ranked(scores: Mapping[str, float]) -> list[str]:
-    """Ids, best first; equal scores in the order of trec_eval, the larger id first."""
-    return sorted(scores, key=lambda document: (scores[document], document), reverse=True)
 
 
 def changed_places(
@@ -250,7 +246,7 @@ def _rank(ranking: Sequence[str], document: str) -> int | None:
 
 def _hits(ask: Ask | None, text: str, scores: Mapping[str, float], grades: Mapping[str, int]) -> list[JudgedHit]:
     if ask is None:
-        best = enumerate(ranked(scores)[:SHOWN], start=1)
+        best = enumerate(trec_order(scores)[:SHOWN], start=1)
         return [JudgedHit(document, rank, scores[document], grades.get(document)) for rank, document in best]
     return [
         JudgedHit(hit.id, rank, hit.score, grades.get(hit.id), hit.title, _beginning(hit), hit.why)

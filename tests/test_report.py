@@ -12,7 +12,7 @@ import sample_evaluation as sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opensearch_splade.evaluation.drill_down import changed_places, drill_down, extremes, ranked
+from opensearch_splade.evaluation.drill_down import changed_places, drill_down, extremes
 from opensearch_splade.evaluation.markup import escaped, tag
 from opensearch_splade.evaluation.plot import HEIGHT, WIDTH, Axis, Point, decimals, frontier, scatter
 from opensearch_splade.evaluation.report import render_html
@@ -214,11 +214,6 @@ def test_labels_hide_neither_points_nor_each_other() -> None:
         assert 0 <= x <= x + width <= WIDTH
         for other_x, other_y in labels[:number]:
             assert abs(x - other_x) >= width or abs(y - other_y) >= 14
-
-
-def test_equal_scores_rank_as_trec_eval_ranks_them() -> None:
-    """The larger id first, whatever the order of the run."""
-    assert ranked({"a": 1.0, "c": 1.0, "b": 2.0}) == ["b", "c", "a"]
 
 
 def test_the_documents_that_changed_places_are_those_that_matter_most() -> None:

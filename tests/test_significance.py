@@ -19,7 +19,6 @@ from opensearch_splade.evaluation.significance import (
     randomisation_test,
     t_test,
 )
-from opensearch_splade.evaluation.winners import winners
 
 grades = st.sampled_from([-0.5, -0.25, -0.1, 0.0, 0.0, 0.1, 1 / 3, 0.25, 0.5, 1.0])
 
@@ -159,17 +158,6 @@ def test_what_cannot_be_compared_is_named() -> None:
         compare_all(results, "base", ["P@5"])
     with pytest.raises(MeasureError, match=r"one and base .* different questions \(2, such as 2\)"):
         compare_all(results, "base", ["AP"])
-
-
-def test_winners_and_losers_are_the_largest_differences() -> None:
-    """By difference, then by id; equal questions are neither, nor are those that one of both was not asked."""
-    one = {"b": 1.0, "a": 0.5, "c": 0.0, "d": 0.25, "e": 0.5, "f": 0.75, "only": 1.0}
-    other = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 0.5, "e": 0.5, "f": 0.0}
-    results = [system("base", other), system("new", one)]
-    found = winners(results, "new", "base", "MAP", 2)
-    assert [(each.question, each.difference) for each in found.winners] == [("f", 0.75), ("a", 0.5)]
-    assert [(each.question, each.system, each.baseline) for each in found.losers] == [("c", 0.0, 1.0), ("d", 0.25, 0.5)]
-    assert len(winners(results, "new", "base", "AP", 9).winners) == 3
 
 
 def system(name: str, values: dict[str, float]) -> SystemResult:
