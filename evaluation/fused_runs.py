@@ -142,10 +142,7 @@ def _column(scores: Floats, normaliser: Normaliser) -> Floats:
 def _z_scores(found: Floats) -> Floats:
     deviation = np.float32(np.std(found, ddof=1, dtype=np.float64)) if len(found) > 1 else np.float32(0)
     mean = np.float32(np.mean(found, dtype=np.float64))
-    if not deviation:
-        scaled = np.full_like(found, found.min())
-    else:
-        scaled = (found - mean) / deviation
+    scaled = (found - mean) / deviation if deviation else np.full_like(found, found.min())
     made: Floats = np.where(found == mean, found.max(), np.where(scaled <= 0, LEAST, scaled)).astype(np.float32)
     return made
 

@@ -180,6 +180,9 @@ def test_the_report_says_what_was_tuned_on_what() -> None:
     assert {one.tuned_on for one in found} == {"cross-validated on made/test (4 folds, seed 7)"}
     assert all(said[one.name] == one.tuned_on for one in found)
     assert report.notes[1].startswith("tuned hybrid beats the best leg, bm25: nDCG@10 +")
+    by_name = {system.name: system.measures["nDCG@10"] for system in report.systems}
+    [name] = untuned(legs)
+    assert f"{name}: nDCG@10 {by_name['tuned hybrid'] - by_name[name]:+.3f}" in report.notes[-1]
 
 
 # The command
