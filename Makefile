@@ -13,7 +13,7 @@ endif
 SEED := $(or $(SEED),$(shell date +%s))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint bench stop clean
+.PHONY: help demo test faults lint bench reproduce beir stop clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 10
@@ -37,6 +37,12 @@ lint: $(VENV)/.dev  ## Format, lint and types
 
 bench: $(VENV)/.dev  ## Documents per second: ours against sentence-transformers, in one run
 	@$(BIN)/python benchmarks/encoder.py
+
+reproduce: $(VENV)/.dev  ## Published figures, run again: OK, close or FAIL
+	@$(BIN)/python scripts/reproduce.py
+
+beir: $(VENV)/.dev  ## All collections of a folder (BEIR=folder), every leg and hybrid, in one table
+	@$(BIN)/python scripts/beir.py $(BEIR)
 
 stop: $(VENV)/.demo  ## Stop the local node
 	@$(BIN)/osplade node stop

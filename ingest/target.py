@@ -18,8 +18,8 @@ from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
-from opensearch_splade.plugin.bm25 import Bm25
-from opensearch_splade.plugin.index import HASH, index_body
+from opensearch_splade.plugin.analysis import Analysis
+from opensearch_splade.plugin.index import ENGLISH, HASH, index_body
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities
@@ -33,16 +33,14 @@ class IndexOptions:
     """How an index is made where there is none yet.
 
     Attributes:
-        analyzer: A named analyzer for title and text.
+        analysis: Of title and text.
         shards: Primary shards.
         replicas: Copies of each; ``None`` keeps one wherever the cluster has a second node.
-        bm25: The similarity of both; ``None`` leaves the server's own, k1 1.2 and b 0.75.
     """
 
-    analyzer: str = "english"
+    analysis: Analysis = ENGLISH
     shards: int = 1
     replicas: int | None = None
-    bm25: Bm25 | None = None
 
 
 def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, rules: Rules) -> IndexMeta:
@@ -80,8 +78,7 @@ def prepare_index(
         dense=wanted.dense,
         passages=wanted.passages,
         added=wanted.added,
-        analyzer=options.analyzer,
-        bm25=options.bm25,
+        analysis=options.analysis,
         shards=options.shards,
         replicas=options.replicas,
         capabilities=capabilities,

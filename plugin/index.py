@@ -14,9 +14,11 @@ from opensearch_splade.index_meta import (
     SeismicMeta,
     SparseMeta,
 )
-from opensearch_splade.plugin.bm25 import Bm25
+from opensearch_splade.plugin.analysis import Analysis
 from opensearch_splade.types import Capabilities, Json, Requirement
 
+ENGLISH = Analysis()
+"""Porter's stemmer and Lucene's 33 stop words."""
 RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
 SPARSE_VECTOR = Requirement("a sparse_vector field (SEISMIC)", (3, 3), "opensearch-neural-search")
 NESTED_SPARSE_VECTOR = Requirement("sparse_vector fields of nested passages", (3, 4), "opensearch-neural-search")
@@ -33,8 +35,7 @@ def index_body(
     dense: DenseMeta | None = None,
     passages: PassagesMeta | None = None,
     added: AddedMeta | None = None,
-    analyzer: str = "english",
-    bm25: Bm25 | None = None,
+    analysis: Analysis = ENGLISH,
     shards: int = 1,
     replicas: int | None = None,
     capabilities: Capabilities,
@@ -49,8 +50,7 @@ def index_body(
         dense: The bundle that encodes ``dense``; its vectors have length 1, so the inner product is the cosine.
         passages: How documents are cut, and where the sparse field of a passage lies.
         added: Static features, which get a field each.
-        analyzer: A named analyzer for title and text.
-        bm25: The similarity of both; None leaves the server's own.
+        analysis: Of title and text.
         shards: Primary shards.
         replicas: Copies of each shard; None keeps one wherever the cluster has a second node.
         capabilities: What the server can do.
@@ -71,8 +71,8 @@ def index_body(
     properties: Json = {
         # The same as `_id`, which has no doc values: rankings are read from these without opening stored documents.
         "id": {"type": "keyword", "index": False},
-        "title": {"type": "text", "analyzer": analyzer, "copy_to": "text"},
-        "text": {"type": "text", "analyzer": analyzer},
+        "title": {"type": "text", "analyzer": analysis.analyzer, "copy_to": "text"},
+        "text": {"type": "text", "analyzer": analysis.analyzer},
         "encoded": {"type": "keyword"},
         "hash": HASH,
         "metadata": {"type": "flat_object"},
@@ -88,7 +88,6 @@ def index_body(
     if dense:
         capabilities.require(KNN_INNER_PRODUCT)
         properties["dense"] = _knn_vector(dense.dimension)
-    similarity: Json = {"similarity": bm25.similarity} if bm25 else {}
     copies: Json = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
     codec: Json = {"knn": True} if dense else {"sparse": True} if seismic else {}
     if added and added.static:
@@ -96,7 +95,7 @@ def index_body(
         properties["static"] = {"properties": {name: {"type": "rank_feature"} for name in added.static}}
     meta = IndexMeta(sparse, dense, passages=passages, added=added).to_json()
     return {
-        "settings": {"index": {"number_of_shards": shards, **copies, **codec, **similarity}},
+        "settings": {"index": {"number_of_shards": shards, **copies, **codec, **analysis.index_settings}},
         "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
     }
 

@@ -5,9 +5,9 @@
     python scripts/reproduce.py --list                # what there is, with sources, without running anything
 
 A figure is data: who published what where, and one or more runs, each with the commands that measure it and what they
-found when they were last run. The last command of a run prints JSON of ``osplade eval``. Commands may name {data} and {models} (folders
-of collections and checkpoints), {work} (a folder of the run's own) and {index} (an index of its own; runs that ingest
-alike share one, which is deleted at the end).
+found when they were last run. The last command of a run prints JSON of ``osplade eval``. Commands may name {data} and
+{models} (folders of collections and checkpoints), {repository}, {work} (a folder of the run's own) and {index} (its own
+index; runs that ingest alike share one, which is deleted at the end).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OFFLINE = "cannot be downloaded"
 """What our own error says where the Hugging Face hub is out of reach."""
 
 
-class Unreachable(Exception):
+class UnreachableError(Exception):
     """What a run needs cannot be had here; says what."""
 
 
@@ -47,12 +47,14 @@ class Run:
         commands: In order; the last one prints JSON.
         found: What it gave when it was last run; ``None`` where it never was.
         because: What makes the difference where that is not OK.
+        needs: ``hub``, or folders of {data} that are not everywhere at hand.
     """
 
     how: str
     commands: tuple[str, ...]
     found: float | None = None
     because: str = ""
+    needs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,6 @@ class Figure:
         expected: The number.
         tolerance: OK up to this difference, close up to twice as much.
         runs: At least one.
-        needs: ``hub``, or the name of a collection that is not at hand.
     """
 
     name: str
@@ -77,7 +78,6 @@ class Figure:
     expected: float
     tolerance: float
     runs: tuple[Run, ...]
-    needs: tuple[str, ...] = ()
 
     def verdict(self, found: float) -> str:
         """``OK`` within the tolerance, ``close`` within twice as much, else ``FAIL``; on four decimals."""
@@ -92,8 +92,11 @@ def load(folder: Path = FIGURES) -> list[Figure]:
     figures = []
     for path in sorted(folder.glob("*.yaml")):
         said: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        runs = tuple(Run(**{**one, "commands": tuple(one["commands"])}) for one in said.pop("runs"))
-        figures.append(Figure(name=path.stem, runs=runs, **{**said, "needs": tuple(said.get("needs", ()))}))
+        runs = tuple(
+            Run(**{**one, "commands": tuple(one["commands"]), "needs": tuple(one.get("needs", ()))})
+            for one in said.pop("runs")
+        )
+        figures.append(Figure(name=path.stem, runs=runs, **said))
     return figures
 
 
@@ -106,7 +109,7 @@ class Bench:
     """
 
     def __init__(self, places: Mapping[str, Path], url: str) -> None:
-        self._places, self._url = dict(places), url
+        self._places, self._url = {"repository": REPOSITORY, **places}, url
         self._done: dict[str, str] = {}
         self.indices: set[str] = set()
 
@@ -114,9 +117,12 @@ class Bench:
         """What the run finds.
 
         Raises:
-            Unreachable: The hub cannot be reached.
+            UnreachableError: The hub cannot be reached.
             subprocess.CalledProcessError: A command failed; what it said is its ``stderr``.
         """
+        for folder in run.needs:
+            if folder != HUB and not (self._places["data"] / folder).is_dir():
+                raise UnreachableError(f"{self._places['data'].name}/{folder} is not at hand")
         *before, last = run.commands
         index = PREFIX + hashlib.sha256("\n".join(before).encode()).hexdigest()[:12]
         for command in before:
@@ -146,7 +152,7 @@ class Bench:
             check=False,
         )
         if OFFLINE in done.stderr:
-            raise Unreachable("the Hugging Face hub is out of reach")
+            raise UnreachableError("the Hugging Face hub is out of reach")
         done.check_returncode()
         return done.stdout
 
@@ -165,7 +171,7 @@ def rows(figures: Iterable[Figure], bench: Bench) -> Iterable[Sequence[str]]:
         for run in figure.runs:
             try:
                 found = bench.measure(run, figure.measure)
-            except Unreachable as missing:
+            except UnreachableError as missing:
                 yield _row(figure, run, "-", f"not run: {missing}")
                 continue
             except subprocess.CalledProcessError as error:

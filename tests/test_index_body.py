@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from opensearchpy import OpenSearch
 from opensearchpy.exceptions import RequestError
 
 from opensearch_splade.errors import CapabilityError, TargetError
 from opensearch_splade.index_meta import DenseMeta, IndexMeta, QueryWeightsMeta, SparseMeta
+from opensearch_splade.plugin.analysis import Analysis
+from opensearch_splade.plugin.bm25 import Bm25
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.index import index_body
 from opensearch_splade.types import Capabilities
@@ -153,3 +159,33 @@ def test_an_index_that_is_not_there(client, index_name):
         IndexMeta.read(client, f"nowhere-{index_name}")
     with pytest.raises(TargetError, match="no index matches"):
         IndexMeta.read(client, f"nowhere-{index_name}-*")
+
+
+def test_an_analyzer_of_ones_own(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
+    """A file of analysis settings and BM25's parameters reach the index, and title and text are analysed so."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"analyzer": {"mine": {"tokenizer": "standard", "filter": ["uppercase"]}}}), "utf-8")
+    analysis = Analysis.parse(str(path), Bm25.parse("0.9,0.4"))
+    client.indices.create(index=index_name, body=index_body(sparse=SPARSE, analysis=analysis, capabilities=LATEST))
+    tokens = client.indices.analyze(index=index_name, body={"field": "title", "text": "a fox"})["tokens"]
+    assert [one["token"] for one in tokens] == ["A", "FOX"]
+    settings = client.indices.get_settings(index=index_name)[index_name]["settings"]["index"]
+    assert settings["similarity"]["default"] == {"type": "BM25", "k1": "0.9", "b": "0.4"}
+
+
+@pytest.mark.parametrize("settings", ["{", "[]", "{}", '{"analyzer": {"a": {}, "b": {}}}'])
+def test_an_analyzer_that_cannot_be_known_is_refused(tmp_path: Path, settings: str) -> None:
+    """No JSON, none, or several: the file is named."""
+    path = tmp_path / "mine.json"
+    path.write_text(settings, "utf-8")
+    with pytest.raises(TargetError, match="mine.json"):
+        Analysis.parse(str(path))
+    with pytest.raises(TargetError, match="cannot be read"):
+        Analysis.parse(str(tmp_path / "missing.json"))
+
+
+@pytest.mark.parametrize("text", ["1", "a,b", "-1,.5", "1,2", "inf,.5", "nan,.5"])
+def test_bm25_out_of_bounds_is_refused(text: str) -> None:
+    """Numbers that the server would refuse or take for something else."""
+    with pytest.raises(TargetError, match="--bm25"):
+        Bm25.parse(text)
