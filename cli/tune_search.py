@@ -24,9 +24,9 @@ from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.evaluation.evaluation_file import write_evaluation
 from opensearch_splade.evaluation.leakage import overlapping, refuse_overlap, refuse_test_split
 from opensearch_splade.evaluation.results import Evaluation, Run
-from opensearch_splade.evaluation.search_tuners import leg_specs, tuners, variants
+from opensearch_splade.evaluation.search_tuners import leg_specs, tuners, untuned, variants
 from opensearch_splade.evaluation.system_spec import SystemSpec
-from opensearch_splade.evaluation.tuning_report import Tuned, evaluated, tune_and_judge
+from opensearch_splade.evaluation.tuning_report import Tuned, evaluated, p_value, tune_and_judge
 from opensearch_splade.query import QueryPruning, SeismicSearch
 from opensearch_splade.query.fusion import CANDIDATES
 
@@ -93,7 +93,7 @@ def tune_search(
             training, left_out = _without(training, both), len(both)
         refuse_overlap(training.queries, judged.queries, allow_test=allow_test)
     asking = Asking(index, {}, (), "auto", QueryBundles(bundle, dense_bundle, query_prune, seismic), url, insecure)
-    runs = _asked(asking, index, {**training.queries, **judged.queries})
+    runs = _asked(asking, {**training.queries, **judged.queries})
     # Of a question on both sides (--allow-test) either judgements are right for one side only.
     qrels = {**judged.qrels, **training.qrels}
     found = tune_and_judge(
@@ -105,9 +105,9 @@ def tune_search(
         folds=folds if cross_validate else 0,
         seed=seed,
     )
-    legs = {spec: runs[spec] for spec in runs if spec in leg_specs(runs)}
+    legs = {spec: runs[spec] for spec in leg_specs(runs)}
     server = asking.cluster.capabilities.version_text
-    evaluation = evaluated(judged, split if cross_validate else judge, index, server, legs, found, seed)
+    evaluation = evaluated(judged, split if cross_validate else judge, index, server, legs, found, untuned(runs), seed)
     if save:
         write_evaluation(save, evaluation)
     if as_json:
@@ -121,7 +121,7 @@ def _without(collection: Collection, left_out: Some[str]) -> Collection:
     return replace(collection, queries=queries, qrels={query: collection.qrels[query] for query in queries})
 
 
-def _asked(asking: Asking, index: str, queries: Mapping[str, str]) -> dict[str, Run]:
+def _asked(asking: Asking, queries: Mapping[str, str]) -> dict[str, Run]:
     """Every leg and variant, once for all questions."""
     lines = variants([system.spec for system in asking.open()])
     systems = replace(asking, specs={line: SystemSpec.parse(line) for line in lines}).open()
@@ -169,7 +169,9 @@ def _show(evaluation: Evaluation, found: list[Tuned]) -> None:
     tests = {(one.system, one.measure): one for one in evaluation.comparisons}
     for system in evaluation.systems:
         ndcg, ap = tests.get((system.name, "nDCG@10")), tests.get((system.name, "AP"))
-        sure = [f"{ndcg.p:.4f}", f"{ap.p:.4f}", f"{ndcg.p_adjusted:.4f}"] if ndcg and ap else ["baseline", "", ""]
+        sure = ["baseline", "", ""]
+        if ndcg and ap:
+            sure = [p_value(one) for one in (ndcg.p, ap.p, ndcg.p_adjusted)]
         measures = [f"{system.measures[name]:.4f}" for name in ("nDCG@10", "AP")]
         table.add_row(system.name, *measures, *sure)
     printer().print(table, markup=False)

@@ -143,9 +143,11 @@ def _z_scores(found: Floats) -> Floats:
     deviation = np.float32(np.std(found, ddof=1, dtype=np.float64)) if len(found) > 1 else np.float32(0)
     mean = np.float32(np.mean(found, dtype=np.float64))
     if not deviation:
-        return np.where(found == mean, found.max(), found.min())
-    scaled = (found - mean) / deviation
-    return np.where(found == mean, found.max(), np.where(scaled <= 0, LEAST, scaled)).astype(np.float32)
+        scaled = np.full_like(found, found.min())
+    else:
+        scaled = (found - mean) / deviation
+    made: Floats = np.where(found == mean, found.max(), np.where(scaled <= 0, LEAST, scaled)).astype(np.float32)
+    return made
 
 
 def fused(pool: Pool, normaliser: Normaliser, combination: Combination, weights: npt.NDArray[np.float64]) -> Floats:
@@ -163,13 +165,14 @@ def fused(pool: Pool, normaliser: Normaliser, combination: Combination, weights:
     shares = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32).T
     parts = normalised(pool, normaliser)
     if combination == "arithmetic_mean":
-        return np.asarray(parts @ shares, np.float32)
+        sums: Floats = parts @ shares
+        return sums
     # The other means are over what a leg found: a score of 0 takes no part, nor does its weight.
     is_there = (parts > 0).astype(np.float32)
     total = is_there @ shares
     safe = np.where(parts > 0, parts, 1)
     if combination == "geometric_mean":
-        means: Floats = np.exp((np.log(safe) * is_there) @ shares / np.where(total, total, 1))
+        means = np.where(total > 0, np.exp((np.log(safe) * is_there) @ shares / np.where(total, total, 1)), 0)
     else:
         means = total / np.where(total, (is_there / safe) @ shares, 1)
-    return np.where(total > 0, means, 0).astype(np.float32)
+    return means.astype(np.float32)

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from opensearch_splade.evaluation.fused_runs import Combination, Normaliser
+from opensearch_splade.evaluation.fused_runs import Combination, Fusion, Normaliser, Pool
 from opensearch_splade.evaluation.learned_rescorer import RescorerTuner
 from opensearch_splade.evaluation.results import Run
 from opensearch_splade.evaluation.system_spec import SystemSpec
-from opensearch_splade.evaluation.tuning import OTHERS, SHIPPED, Chosen, FusionTuner, Qrels, RunTuner, Tuner, ndcg_each
+from opensearch_splade.evaluation.tuning import (
+    OTHERS,
+    SHIPPED,
+    Chosen,
+    FusionTuner,
+    Qrels,
+    RunTuner,
+    Tuner,
+    ndcg_each,
+    spec_of,
+)
 
 PRUNINGS = ("top_k:8", "top_k:16", "top_k:32", "max_ratio:0.2", "max_ratio:0.1", "max_ratio:0.05")
 TWO_STEPS = ("top_k:4", "top_k:8", "top_k:16")
@@ -49,11 +59,7 @@ def tuners(runs: Mapping[str, Run], qrels: Qrels, *, all_fusions: bool = False) 
         qrels: Judgements of all questions; which ones are chosen on is the caller's to say.
         all_fusions: Also normalisers and combinations that need a pipeline of one's own.
     """
-    legs = leg_specs(runs)
-    sparse = [leg for leg in legs if leg.startswith(_SPARSE)]
-    others = [leg for leg in legs if leg not in sparse]
-    sets = [_ordered([*others, side]) for side in sparse] or [others]
-    sets = [one for one in sets if len(one) > 1]
+    legs, sets = leg_specs(runs), _hybrids(runs)
     found: list[Tuner] = []
     if sets:
         found.append(_fusions("tuned hybrid", sets, runs, qrels, SHIPPED))
@@ -66,6 +72,26 @@ def tuners(runs: Mapping[str, Run], qrels: Qrels, *, all_fusions: bool = False) 
         if chosen:
             found.append(RunTuner(name, chosen, qrels))
     return found
+
+
+def untuned(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """What ``hybrid`` gives without any weights, by each query side: what tuning has to beat."""
+    found: dict[str, Run] = {}
+    for legs in _hybrids(runs):
+        fusion = Fusion("min_max", "arithmetic_mean", (1.0,) * len(legs))
+        queries = dict.fromkeys(query for leg in legs for query in runs[leg])
+        pools = {query: Pool.of([runs[leg].get(query, {}) for leg in legs]) for query in queries}
+        found[f"untuned {spec_of(legs, fusion).partition(' weights=')[0]}"] = fusion.run(pools)
+    return found
+
+
+def _hybrids(runs: Mapping[str, Run]) -> list[list[str]]:
+    """The legs of each hybrid of all there is: a search has one query side."""
+    legs = leg_specs(runs)
+    sparse = [leg for leg in legs if leg.startswith(_SPARSE)]
+    others = [leg for leg in legs if leg not in sparse]
+    sets = [_ordered([*others, side]) for side in sparse] or [_ordered(others)]
+    return [one for one in sets if len(one) > 1]
 
 
 def _ordered(legs: Sequence[str]) -> list[str]:

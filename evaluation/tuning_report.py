@@ -81,6 +81,7 @@ def evaluated(
     server: str,
     legs: Mapping[str, Run],
     found: Sequence[Tuned],
+    untuned: Mapping[str, Run] | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Legs and tuned systems on the judged questions, each against the best leg.
@@ -90,7 +91,8 @@ def evaluated(
     runs = {name: {query: run.get(query, {}) for query in collection.qrels} for name, run in legs.items()}
     best = max(runs, key=lambda name: measure(runs[name], collection.qrels, [OBJECTIVE])[OBJECTIVE])
     results = [
-        SystemResult(name, name, run, measure_each(run, collection.qrels, MEASURES)) for name, run in runs.items()
+        SystemResult(name, name.removeprefix("untuned "), run, measure_each(run, collection.qrels, MEASURES))
+        for name, run in (runs | {name: dict(run) for name, run in (untuned or {}).items()}).items()
     ]
     for one in found:
         spec = one.final.spec if not one.folds else ""  # each fold has its own
@@ -115,8 +117,15 @@ def evaluated(
 
 def verdict(one: Comparison) -> str:
     """One honest sentence."""
-    figures = f"{one.measure} {one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}, p = {one.p:.4f}"
+    figures = (
+        f"{one.measure} {one.difference:+.4f}, 95 % interval {one.low:+.4f} to {one.high:+.4f}, p {p_value(one.p)}"
+    )
     if one.p >= LEVEL:
         return f"{one.system} does NOT differ from the best leg, {one.baseline}, beyond chance: {figures}"
     word = "beats" if one.difference > 0 else "is WORSE than"
     return f"{one.system} {word} the best leg, {one.baseline}: {figures}"
+
+
+def p_value(p: float) -> str:
+    """Four decimals; a sampled test knows nothing below them."""
+    return "< .0001" if p < 0.0001 else f"{p:.4f}"
