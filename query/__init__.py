@@ -4,7 +4,8 @@ from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
-from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.fusion import hybrid, linear
+from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
@@ -14,7 +15,9 @@ from opensearch_splade.query.seismic_search import SeismicSearch
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
+    "Bound",
     "Fit",
+    "Fusion",
     "FusionMethod",
     "Leg",
     "Mode",
@@ -32,6 +35,7 @@ __all__ = [
     "hybrid",
     "knn",
     "lexical_contributions",
+    "linear",
     "match",
     "match_none",
     "neural_sparse",
