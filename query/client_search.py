@@ -50,8 +50,9 @@ def search_fused(
         filter: One query object that hits must match; every leg has it.
 
     Returns:
-        Hits with fused scores; ``why`` is that of the first leg that found the hit. ``took_ms`` is that of all legs and
-        ``body`` the last leg's.
+        Hits with fused scores, each document once: of passages, those that a leg finds best are fused, where a hybrid
+        of the server fuses passages and keeps the best of them. ``took_ms`` is that of all legs, ``body`` that of the
+        last one.
 
     Raises:
         QueryError: The page ends beyond the candidates, or what ``Searcher.search`` says.

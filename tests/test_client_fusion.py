@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from opensearch_splade.errors import ClusterError, QueryError
 from opensearch_splade.evaluation.fused_runs import Pool, fused_runs
-from opensearch_splade.index_meta import DenseMeta, SparseMeta
+from opensearch_splade.index_meta import DenseMeta, PassagesMeta, SparseMeta
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.index import index_body
 from opensearch_splade.plugin.search_pipelines import pipeline_name, stored_pipeline
@@ -315,6 +315,25 @@ def test_pages_beyond_the_candidates_are_refused(searcher) -> None:
     """Instead of a ranking that changes on the way."""
     with pytest.raises(QueryError, match="a page ends within the candidates"):
         search_fused(searcher, "a fox", size=10, start=195)
+
+
+@pytest.mark.server
+def test_passages_come_as_their_documents(client, index_name) -> None:
+    """A document whose passages are documents of the index is one hit, by the best passage of each leg."""
+    capabilities, passages = probe(client), PassagesMeta("windows:12", "documents")
+    body = index_body(sparse=SparseMeta("s1", "tiny", "siamese"), passages=passages, capabilities=capabilities)
+    client.indices.create(index=index_name, body=body)
+    lines = []
+    for place in range(12):
+        document, number = divmod(place, 3)
+        source = {"id": f"d{document}", "number": number, "encoded": ["s1"], "sparse": {"fox": 1.0 + place}}
+        lines += [{"index": {"_id": f"d{document}#{number}"}}, {**source, "text": "fox " * (1 + place % 5)}]
+    assert not client.bulk(index=index_name, body=lines, refresh=True)["errors"]
+    found = search_fused(Searcher(client, index_name, capabilities=capabilities, sparse=Fox()), "fox", size=3)
+    assert found.hits[0].id == "d3"
+    assert len({hit.id for hit in found.hits}) == len(found.hits) == 3
+    assert all(hit.text.startswith("fox") for hit in found.hits)
+    assert found.notices == ()
 
 
 @pytest.mark.server
