@@ -24,6 +24,9 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
     show_default=True,
     help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf.",
 )
+@click.option(
+    "--weights", metavar="NUMBERS", help="Of the rankings that are fused, in their order, such as 0.4,0.2,0.4."
+)
 @click.option("--query-side", type=click.Choice(QUERY_SIDES), default="auto", show_default=True)
 @click.option("--size", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Hits to show.")
 @click.option(
@@ -46,6 +49,7 @@ def search(
     *,
     index: str,
     mode: str,
+    weights: str | None,
     query_side: str,
     size: int,
     filter_: str | None,
@@ -67,6 +71,7 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
+      osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
@@ -75,6 +80,7 @@ def search(
     )
     searcher = next(iter(searchers.values()))
     asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
+    asked["weights"] = _weights(weights)
     if dry_run:
         click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
         return
@@ -88,6 +94,13 @@ def search(
     printer().print(hits_table(result, explain=explain), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
+
+
+def _weights(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(one) for one in text.split(",")]
+    except ValueError as error:
+        raise QueryError(f"--weights {text}: numbers with commas between them, one for each ranking.") from error
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:
