@@ -190,6 +190,14 @@ def test_version_gates(version, options, message):
         hybrid([A, B], capabilities=server(*version), **options)
 
 
+def test_a_server_without_hybrids_has_two_ways_out():
+    """The error names them, and the linear one works there."""
+    bare = Capabilities((3, 6, 0))
+    with pytest.raises(CapabilityError, match=r"leg by leg \(`search_fused`\), or for a linear combination"):
+        hybrid([A, B], capabilities=bare)
+    assert hybrid([A, B], method="linear", capabilities=bare)[1] is None
+
+
 def test_a_filter_goes_into_each_leg_before_3_0():
     """An older server has no filter of the whole hybrid; each leg gets it, kNN inside."""
     near = knn([1.0], 5, capabilities=LATEST)
