@@ -99,6 +99,9 @@ def test_a_choice_is_a_system() -> None:
     assert spec == "bm25+neural-sparse:rrf query-side=siamese weights=0.2,0.8"
     assert SystemSpec.parse(spec).weights == (0.2, 0.8)
     assert spec_of(legs, Fusion("min_max", "arithmetic_mean", (0.0, 0.0, 1.0))) == "knn"
+    for fusion in (Fusion("raw", weights=(0.01, 0, 0.4)), Fusion("l2", "geometric_mean", (0.01, 0, 0.4))):
+        spec = SystemSpec.parse(spec_of(legs, fusion))
+        assert (str(spec.mode), spec.weights) == (f"bm25+knn:{fusion.method}", (0.01, 0.4))
 
 
 def test_tuning_prefers_the_legs_that_know() -> None:
