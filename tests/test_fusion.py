@@ -10,7 +10,18 @@ from opensearch_splade.errors import CapabilityError, QueryError
 from opensearch_splade.index_meta import DenseMeta, SparseMeta
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.index import index_body
-from opensearch_splade.query import Bound, Fusion, Mode, hybrid, knn, linear, match, neural_sparse, search_body
+from opensearch_splade.query import (
+    Bound,
+    Fusion,
+    Mode,
+    Searcher,
+    hybrid,
+    knn,
+    linear,
+    match,
+    neural_sparse,
+    search_body,
+)
 from opensearch_splade.query.fusion import pool_depth
 from opensearch_splade.query.fusion_spec import FUSION_METHODS
 from opensearch_splade.query.mode import LEGS
@@ -340,3 +351,35 @@ def test_server_fuses_a_leg_without_hits(client, index_name, legs):
     nothing = neural_sparse({}, capabilities=probe(client))
     query, pipeline = hybrid([nothing, legs[1]], capabilities=probe(client))
     assert len(ask(client, index_name, query, pipeline)) == 30
+
+
+class Fox:
+    """A query encoder that knows one word."""
+
+    fingerprint = "s"
+
+    def encode_query(self, _text):
+        """The same for every question."""
+        return {"fox": 1.0}
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("method", ["min_max", "rrf", "z_score"])
+def test_deep_pages_are_cut_from_one_pool(client, index_name, method):
+    """Beyond rank 200 too: pages up to 400 of one ranking, though each ends deeper than the one before."""
+    capabilities, sparse = probe(client), SparseMeta("s", "tiny", "siamese")
+    client.indices.create(index=index_name, body=index_body(sparse=sparse, capabilities=capabilities))
+    lines = []
+    for i in range(450):
+        source = {"id": str(i), "encoded": ["s"], "text": "fox " + f"w{i} " * (i * 7 % 450)}
+        lines += [{"index": {"_id": str(i)}}, {**source, "sparse": {"fox": 0.5 + (i * 11 % 450) / 450}}]
+    assert not client.bulk(index=index_name, body=lines, refresh=True)["errors"]
+    searcher = Searcher(client, index_name, capabilities=capabilities, sparse=Fox())
+
+    def page(start, size):
+        found = searcher.search("fox", mode=f"hybrid:{method}", start=start, size=size, ids_only=True)
+        return [(hit.id, hit.score) for hit in found.hits]
+
+    whole = page(200, 200)
+    assert [one for start in range(200, 400, 40) for one in page(start, 40)] == whole
+    assert len({document for document, _ in whole}) == 200
