@@ -51,7 +51,7 @@ def fuse(
         dict(zip(leg, normalise(list(leg.values()), fusion, place), strict=True)) for place, leg in enumerate(found)
     ]
     absent = [_absent(fusion, list(leg.values()), candidates) for leg in found]
-    weights = _weights(fusion, len(legs))
+    weights = applied_weights(fusion, len(legs))
     scored = {
         document: combine(
             [column.get(document, none) for column, none in zip(columns, absent, strict=True)],
@@ -99,8 +99,8 @@ def combine(scores: Sequence[float], weights: Sequence[float], combination: Comb
     return _float(total / math.fsum(weight / score for weight, score in there))
 
 
-def _weights(fusion: Fusion, legs: int) -> list[float]:
-    """As the processors apply them: RRF without weights is a sum, a linear combination is one always."""
+def applied_weights(fusion: Fusion, legs: int) -> list[float]:
+    """What each leg's score is multiplied by: RRF without weights is a sum, a linear combination is one always."""
     if fusion.normaliser == "raw" or (fusion.normaliser == "rrf" and not fusion.weights):
         return list(fusion.weights or (1.0,) * legs)
     return fusion.shares(legs) if legs else []
