@@ -22,7 +22,8 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
     "--mode",
     default="hybrid",
     show_default=True,
-    help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf.",
+    help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf "
+    "(also :l2, :z_score, :min_max/geometric, :linear and others).",
 )
 @click.option(
     "--weights", metavar="NUMBERS", help="Of the rankings that are fused, in their order, such as 0.4,0.2,0.4."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from opensearch_splade.evaluation.fused_runs import Combination, Fusion, Normaliser, Pool
+from opensearch_splade.evaluation.fused_runs import Pool, fused_runs
 from opensearch_splade.evaluation.learned_rescorer import RescorerTuner
 from opensearch_splade.evaluation.results import Run
 from opensearch_splade.evaluation.system_spec import SystemSpec
@@ -19,6 +19,7 @@ from opensearch_splade.evaluation.tuning import (
     ndcg_each,
     spec_of,
 )
+from opensearch_splade.query.fusion_spec import Combination, Fusion, Normaliser
 
 PRUNINGS = ("top_k:8", "top_k:16", "top_k:32", "max_ratio:0.2", "max_ratio:0.1", "max_ratio:0.05")
 TWO_STEPS = ("top_k:4", "top_k:8", "top_k:16")
@@ -81,7 +82,7 @@ def untuned(runs: Mapping[str, Run]) -> dict[str, Run]:
         fusion = Fusion("min_max", "arithmetic_mean", (1.0,) * len(legs))
         queries = dict.fromkeys(query for leg in legs for query in runs[leg])
         pools = {query: Pool.of([runs[leg].get(query, {}) for leg in legs]) for query in queries}
-        found[f"untuned {spec_of(legs, fusion).partition(' weights=')[0]}"] = fusion.run(pools)
+        found[f"untuned {spec_of(legs, fusion).partition(' weights=')[0]}"] = fused_runs(fusion, pools)
     return found
 
 

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.evaluation.fused_runs import Combination, Floats, Fusion, Normaliser, Pool, fused
+from opensearch_splade.evaluation.fused_runs import Floats, Pool, fused, fused_runs
 from opensearch_splade.evaluation.leakage import folds
 from opensearch_splade.evaluation.results import Run
+from opensearch_splade.query.fusion_spec import FUSION_METHODS, Combination, Fusion, Normaliser
 
 Qrels = Mapping[str, Mapping[str, int]]
 Values = npt.NDArray[np.float64]
@@ -26,14 +27,14 @@ OBJECTIVE = "nDCG@10"
 STEPS = 10
 """Weights of a fusion are tenths: finer ones fit the questions, not the collection."""
 SHIPPED: tuple[tuple[Normaliser, Combination], ...] = (("min_max", "arithmetic_mean"), ("rrf", "arithmetic_mean"))
-"""What ``Searcher.search`` fuses by."""
+"""Between which a tuned hybrid is chosen."""
 OTHERS: tuple[tuple[Normaliser, Combination], ...] = (
     ("l2", "arithmetic_mean"),
     ("z_score", "arithmetic_mean"),
     ("min_max", "geometric_mean"),
     ("min_max", "harmonic_mean"),
 )
-"""What else the server has, by a pipeline of one's own."""
+"""What else the server has."""
 _CUTOFF = 10
 
 
@@ -171,8 +172,8 @@ class FusionTuner:
         }
         if normaliser != "raw":
             parameters["search_pipeline"] = fusion.pipeline()
-        spec = spec_of(self._legs, fusion) if self._kinds[kind] in SHIPPED else ""
-        return Chosen(spec, parameters, lambda asked: fusion.run({query: self.pools[query] for query in asked}))
+        spec = spec_of(self._legs, fusion)
+        return Chosen(spec, parameters, lambda asked: fused_runs(fusion, {query: self.pools[query] for query in asked}))
 
 
 def spec_of(legs: Sequence[str], fusion: Fusion) -> str:
@@ -181,7 +182,8 @@ def spec_of(legs: Sequence[str], fusion: Fusion) -> str:
     options = dict.fromkeys(option for leg, _ in kept for option in leg.split()[1:])
     if len(kept) == 1:
         return kept[0][0]
-    mode = "+".join(leg.split()[0] for leg, _ in kept) + (":rrf" if fusion.normaliser == "rrf" else "")
+    method = "" if fusion.method == FUSION_METHODS[0] else f":{fusion.method}"
+    mode = "+".join(leg.split()[0] for leg, _ in kept) + method
     return " ".join([mode, *options, "weights=" + ",".join(f"{weight:g}" for _, weight in kept)])
 
 

@@ -3,8 +3,11 @@
 from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
+from opensearch_splade.query.client_fusion import fuse
+from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
-from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.fusion import hybrid, linear
+from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
@@ -14,7 +17,9 @@ from opensearch_splade.query.seismic_search import SeismicSearch
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
+    "Bound",
     "Fit",
+    "Fusion",
     "FusionMethod",
     "Leg",
     "Mode",
@@ -29,14 +34,17 @@ __all__ = [
     "contributions",
     "filtered",
     "fit",
+    "fuse",
     "hybrid",
     "knn",
     "lexical_contributions",
+    "linear",
     "match",
     "match_none",
     "neural_sparse",
     "rescored",
     "search_body",
+    "search_fused",
     "seismic",
     "shares",
     "weighted_terms",

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opensearch_splade.cli.main import main
 from opensearch_splade.cli.tune_search import options_of
 from opensearch_splade.errors import QueryError
-from opensearch_splade.evaluation.fused_runs import Fusion, Pool
+from opensearch_splade.evaluation.fused_runs import Pool, fused_runs
 from opensearch_splade.evaluation.leakage import folds, normal_text, refuse_overlap, refuse_test_split
 from opensearch_splade.evaluation.learned_rescorer import RescorerTuner
 from opensearch_splade.evaluation.measures import measure_each
@@ -26,6 +26,7 @@ from opensearch_splade.index_meta import DenseMeta, SparseMeta
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.index import index_body
 from opensearch_splade.query import knn, match, neural_sparse, search_body
+from opensearch_splade.query.fusion_spec import Fusion
 
 QUERIES = {f"q{number}": f"question {number}" for number in range(40)}
 
@@ -46,16 +47,17 @@ def made(seed: int = 0, noise: tuple[float, ...] = (0.6, 0.9, 3.0)):
 def test_min_max_is_the_formula() -> None:
     """(score - least) / (most - least), .001 for the least, 0 where not found; the weighted mean of the legs."""
     pool = Pool.of([{"a": 3.0, "b": 2.0, "c": 1.0}, {"d": 9.0, "b": 5.0}])
-    run = Fusion("min_max", "arithmetic_mean", (3.0, 1.0)).run({"q": pool})["q"]
+    found = fused_runs(Fusion("min_max", "arithmetic_mean", (3.0, 1.0)), {"q": pool})["q"]
     expected = {"a": 0.75 * 1, "b": 0.75 * 0.5 + 0.25 * 0.001, "d": 0.25 * 1, "c": 0.75 * 0.001}
-    assert run == pytest.approx(expected, abs=1e-6)
-    assert list(run) == list(expected)
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert list(found) == list(expected)
 
 
 def test_reciprocal_ranks_are_the_formula() -> None:
     """1 / (60 + rank), ranks in the order in which the hits came, whatever their scores."""
-    run = Fusion("rrf", "arithmetic_mean", (1.0, 1.0)).run({"q": Pool.of([{"a": 1.0, "b": 1.0}, {"b": 7.0}])})["q"]
-    assert run == pytest.approx({"b": (1 / 62 + 1 / 61) / 2, "a": 1 / 61 / 2})
+    pool = Pool.of([{"a": 1.0, "b": 1.0}, {"b": 7.0}])
+    found = fused_runs(Fusion("rrf", "arithmetic_mean", (1.0, 1.0)), {"q": pool})["q"]
+    assert found == pytest.approx({"b": (1 / 62 + 1 / 61) / 2, "a": 1 / 61 / 2})
 
 
 def test_only_candidates_are_fused() -> None:
@@ -63,7 +65,7 @@ def test_only_candidates_are_fused() -> None:
     pool = Pool.of([{"a": 3.0, "b": 2.0, "c": 1.0}, {"c": 1.0}], depth=2)
     assert set(pool.ids) == {"a", "b", "c"}
     assert pool.ranks[pool.ids.index("c")].tolist() == [0, 1]
-    assert list(Fusion("min_max", "arithmetic_mean", (2.0, 1.0)).run({"q": pool}, depth=1)["q"]) == ["a"]
+    assert list(fused_runs(Fusion("min_max", "arithmetic_mean", (2.0, 1.0)), {"q": pool}, depth=1)["q"]) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +99,9 @@ def test_a_choice_is_a_system() -> None:
     assert spec == "bm25+neural-sparse:rrf query-side=siamese weights=0.2,0.8"
     assert SystemSpec.parse(spec).weights == (0.2, 0.8)
     assert spec_of(legs, Fusion("min_max", "arithmetic_mean", (0.0, 0.0, 1.0))) == "knn"
+    for fusion in (Fusion("raw", weights=(0.01, 0, 0.4)), Fusion("l2", "geometric_mean", (0.01, 0, 0.4))):
+        spec = SystemSpec.parse(spec_of(legs, fusion))
+        assert (str(spec.mode), spec.weights) == (f"bm25+knn:{fusion.method}", (0.01, 0.4))
 
 
 def test_tuning_prefers_the_legs_that_know() -> None:
@@ -295,7 +300,7 @@ def test_the_client_fuses_as_the_server(client, index_name, questions, normalise
     hybrid = {"hybrid": {"queries": questions, "pagination_depth": depth}}
     server = ask(hybrid, fusion.pipeline())
     legs = [ask(leg) for leg in questions]
-    own = fusion.run({"q": Pool.of(legs, depth)}, depth)["q"]
+    own = fused_runs(fusion, {"q": Pool.of(legs, depth)}, depth)["q"]
     assert list(own.values()) == pytest.approx(list(server.values()), abs=1e-6)
     least = min(server.values()) + 1e-6
     assert {key for key, score in own.items() if score > least} == {
