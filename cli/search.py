@@ -36,6 +36,7 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
     multiple=True,
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
+@options.two_step
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option("--dry-run", is_flag=True, help="Print the search body and send nothing.")
 @options.query_encoders
@@ -50,6 +51,7 @@ def search(
     size: int,
     filter_: str | None,
     added: tuple[str, ...],
+    two_step: QueryPruning | None,
     explain: bool,
     dry_run: bool,
     bundle: str | None,
@@ -67,6 +69,7 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
@@ -74,7 +77,13 @@ def search(
         cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic, added), query_side
     )
     searcher = next(iter(searchers.values()))
-    asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
+    asked: dict[str, Any] = {
+        "mode": mode,
+        "size": size,
+        "filter": _filter(filter_),
+        "explain": explain,
+        "two_step": two_step,
+    }
     if dry_run:
         click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
         return

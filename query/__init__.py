@@ -11,6 +11,8 @@ from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.two_phase import two_phase
+from opensearch_splade.query.two_step import in_two_steps
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
@@ -30,6 +32,7 @@ __all__ = [
     "filtered",
     "fit",
     "hybrid",
+    "in_two_steps",
     "knn",
     "lexical_contributions",
     "match",
@@ -39,5 +42,6 @@ __all__ = [
     "search_body",
     "seismic",
     "shares",
+    "two_phase",
     "weighted_terms",
 ]
