@@ -5,6 +5,7 @@ from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.late_interaction import by_late_interaction, late_interaction
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
@@ -28,12 +29,14 @@ __all__ = [
     "Searcher",
     "SeismicSearch",
     "WithFeatures",
+    "by_late_interaction",
     "contributions",
     "filtered",
     "fit",
     "hybrid",
     "in_two_steps",
     "knn",
+    "late_interaction",
     "lexical_contributions",
     "match",
     "match_none",
