@@ -24,6 +24,7 @@ _COMMANDS = (
     "prune-table",
     "search",
     "tune",
+    "tune-search",
 )
 _MODULES = {"eval": "evaluate"}  # a file that cannot be called like its command
 

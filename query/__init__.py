@@ -4,8 +4,10 @@ from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
-from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.fusion import hybrid, linear
+from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
 from opensearch_splade.query.late_interaction import by_late_interaction, late_interaction
+from opensearch_splade.query.learned_rescoring import LearnedRescorer
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
@@ -17,8 +19,11 @@ from opensearch_splade.query.two_step import in_two_steps
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
+    "Bound",
     "Fit",
+    "Fusion",
     "FusionMethod",
+    "LearnedRescorer",
     "Leg",
     "Mode",
     "PrunedQueries",
@@ -38,6 +43,7 @@ __all__ = [
     "knn",
     "late_interaction",
     "lexical_contributions",
+    "linear",
     "match",
     "match_none",
     "neural_sparse",

@@ -24,7 +24,12 @@ _SOURCE: dict[Returned, Json] = {
 
 
 def search_body(
-    query: Json, *, size: int = 10, start: int = 0, search_pipeline: Json | None = None, returned: Returned = "text"
+    query: Json,
+    *,
+    size: int = 10,
+    start: int = 0,
+    search_pipeline: Json | str | None = None,
+    returned: Returned = "text",
 ) -> Json:
     """Wrap a query for ``_search``.
 
@@ -35,7 +40,8 @@ def search_body(
         query: A query object.
         size: Hits to return.
         start: Hits to skip before them.
-        search_pipeline: A pipeline that travels in the body and overrides the index's default one.
+        search_pipeline: A pipeline that travels in the body, or the name of a stored one; it overrides the index's
+            default one.
         returned: What comes with each hit: its text, or also its stored weights, for explanations.
 
     Raises:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query.fusion import FUSION_METHODS, FusionMethod
+from opensearch_splade.query.fusion_spec import FUSION_METHODS, FusionMethod
 
 Leg = Literal["bm25", "weighted-terms", "neural-sparse", "knn"]
 LEGS: tuple[Leg, ...] = get_args(Leg)
@@ -27,7 +27,7 @@ class Mode:
 
     @classmethod
     def parse(cls, text: str) -> Mode:
-        """Read ``bm25``, ``hybrid``, ``bm25+neural-sparse+knn`` or ``bm25+knn:rrf``.
+        """Read ``bm25``, ``hybrid``, ``bm25+neural-sparse+knn``, ``bm25+knn:rrf`` or ``bm25+knn:min_max/geometric``.
 
         Args:
             text: ``hybrid`` or names of rankings joined by ``+``; for several also ``:`` and the fusion, by default

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query.body import MAX_RESULT_WINDOW, Returned, documents_body, ranking_only, search_body
+from opensearch_splade.query.body import Returned, documents_body, ranking_only, search_body
 from opensearch_splade.query.clauses import filtered
 from opensearch_splade.query.explanation import contributions, lexical_contributions
-from opensearch_splade.query.fusion import CANDIDATES, hybrid
+from opensearch_splade.query.fusion import hybrid, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
@@ -198,7 +198,7 @@ class Searcher:
             room=capabilities.max_clause_count - reserved,
             counted_legs=sum(leg != "knn" for leg in legs),
         )
-        depth = min(max(CANDIDATES, start + size), MAX_RESULT_WINDOW)
+        depth = pool_depth(start + size)
         queries = [question.leg(leg, k=depth) for leg in legs]
         question.notices += self._missing(mode)
         if len(queries) == 1:
@@ -206,7 +206,7 @@ class Searcher:
                 raise QueryError(f"weights are for the legs of a hybrid; here {legs[0]} is asked alone")
             query, pipeline = filtered(queries[0], filter) if filter else queries[0], None
         else:
-            if start:
+            if start and mode.fusion != "linear":
                 capabilities.require(PAGINATION_DEPTH)
             query, pipeline = hybrid(
                 queries,
