@@ -5,7 +5,7 @@ server's ``lateInteractionScore`` does it where it has it; ``by_late_interaction
 came along. Both give the same score. Token vectors come from the caller: the shipped bundles have none.
 
 Of the server's spaces only ``cosinesimil`` orders as MaxSim on every version: it adds ``(1 + cosine) / 2``, which is
-affine, while ``l2``, its default, and ``innerproduct`` (below 0) bend each token's part (3.3 to 3.6).
+affine, while ``l2``, its default, and ``innerproduct`` (below 0) bend each token's part (seen on 3.6.0).
 """
 
 from __future__ import annotations

@@ -56,9 +56,8 @@ def _pruned(query: Json, rule: QueryPruning) -> Json:
     if query.keys() == {"match_none"}:
         return query
     raise QueryError(
-        "two steps go with one sparse ranking over a rank_features field, neural-sparse by tokens or weighted-terms; "
-        f"this asks {', '.join(query) or 'nothing'}. A SEISMIC field has its own first step (top_n); of other rankings "
-        "the hits can be scored again by `rescored`"
+        "two steps go with one sparse ranking over a rank_features field: ask neural-sparse (by tokens) or "
+        f"weighted-terms; this asks {', '.join(query) or 'nothing'}. A SEISMIC field has its own first step (top_n)"
     )
 
 
