@@ -34,6 +34,7 @@ from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.target import IndexOptions
 from opensearch_splade.ingest.term_budget import parse_rule
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
+from opensearch_splade.plugin.bm25 import Bm25
 
 SOME_DEAD = 3
 
@@ -109,6 +110,7 @@ SOME_DEAD = 3
     "again stays with its new reason.",
 )
 @click.option("--analyzer", default="english", show_default=True, help="Analyzer of title and text in a new index.")
+@click.option("--bm25", metavar="K1,B", help="BM25 of title and text in a new index. [default: the server's, 1.2,0.75]")
 @click.option("--shards", type=click.IntRange(1), default=1, show_default=True, help="Primary shards of a new index.")
 @click.option("--replicas", type=click.IntRange(0), help="Copies of each shard. [default: one where a second node is]")
 @field_options
@@ -161,6 +163,7 @@ def ingest(
     again: bool,
     retried: Path | None,
     analyzer: str,
+    bm25: str | None,
     shards: int,
     replicas: int | None,
     sparse_field: FieldOptions,
@@ -223,7 +226,7 @@ def ingest(
         ),
         query_weights=query_weights,
         dead_letters=dead_letters,
-        options=IndexOptions(analyzer, shards, replicas),
+        options=IndexOptions(analyzer, shards, replicas, Bm25.parse(bm25) if bm25 else None),
         ledger=ledger,
         again=again,
         sparse_field=sparse_field,

@@ -22,7 +22,11 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
     "--mode",
     default="hybrid",
     show_default=True,
-    help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf.",
+    help="bm25, weighted-terms, neural-sparse, knn, hybrid, or several as bm25+knn or bm25+neural-sparse:rrf "
+    "(also :l2, :z_score, :min_max/geometric, :linear and others).",
+)
+@click.option(
+    "--weights", metavar="NUMBERS", help="Of the rankings that are fused, in their order, such as 0.4,0.2,0.4."
 )
 @click.option("--query-side", type=click.Choice(QUERY_SIDES), default="auto", show_default=True)
 @click.option("--size", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Hits to show.")
@@ -47,6 +51,7 @@ def search(
     *,
     index: str,
     mode: str,
+    weights: str | None,
     query_side: str,
     size: int,
     filter_: str | None,
@@ -70,6 +75,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
       osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
+      osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
@@ -82,6 +88,7 @@ def search(
         "size": size,
         "filter": _filter(filter_),
         "explain": explain,
+        "weights": _weights(weights),
         "two_step": two_step,
     }
     if dry_run:
@@ -97,6 +104,13 @@ def search(
     printer().print(hits_table(result, explain=explain), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
+
+
+def _weights(text: str | None) -> list[float] | None:
+    try:
+        return None if text is None else [float(one) for one in text.split(",")]
+    except ValueError as error:
+        raise QueryError(f"--weights {text}: numbers with commas between them, one for each ranking.") from error
 
 
 def _filter(text: str | None) -> dict[str, Any] | None:

@@ -180,4 +180,14 @@ def _show(evaluation: Evaluation, found: list[Tuned]) -> None:
     for one in found:
         click.echo(f"\n{one.name}: nDCG@10 {one.training:.4f} where it was tuned")
         click.echo(f'  --system "tuned={one.final.spec}"' if one.final.spec else "  no option of a search; as JSON:")
+        if options_of(one.final.spec):
+            click.echo(f"  osplade search … {options_of(one.final.spec)}")
         click.echo("  " + orjson.dumps(one.final.parameters).decode())
+
+
+def options_of(spec: str) -> str:
+    """A spec as options of ``osplade search``; empty where it has none (two-step)."""
+    if not spec or SystemSpec.parse(spec).has_stages:
+        return ""
+    mode, *rest = spec.split()
+    return " ".join([f"--mode {mode}", *(f"--{one.replace('=', ' ', 1)}" for one in rest)])

@@ -27,14 +27,14 @@ OBJECTIVE = "nDCG@10"
 STEPS = 10
 """Weights of a fusion are tenths: finer ones fit the questions, not the collection."""
 SHIPPED: tuple[tuple[Normaliser, Combination], ...] = (("min_max", "arithmetic_mean"), ("rrf", "arithmetic_mean"))
-"""What ``Searcher.search`` fuses by."""
+"""Between which a tuned hybrid is chosen."""
 OTHERS: tuple[tuple[Normaliser, Combination], ...] = (
     ("l2", "arithmetic_mean"),
     ("z_score", "arithmetic_mean"),
     ("min_max", "geometric_mean"),
     ("min_max", "harmonic_mean"),
 )
-"""What else the server has, by a pipeline of one's own."""
+"""What else the server has."""
 _CUTOFF = 10
 
 
@@ -172,7 +172,7 @@ class FusionTuner:
         }
         if normaliser != "raw":
             parameters["search_pipeline"] = fusion.pipeline()
-        spec = spec_of(self._legs, fusion) if normaliser != "raw" else ""  # whose scales no spec has
+        spec = spec_of(self._legs, fusion)
         return Chosen(spec, parameters, lambda asked: fused_runs(fusion, {query: self.pools[query] for query in asked}))
 
 

@@ -101,6 +101,9 @@ def evaluated(
     comparisons = compare_all(results, best, MEASURES[:2], seed=seed)
     notes = [f"{one.name}: parameters chosen by {OBJECTIVE}, {one.tuned_on}" for one in found[:1]]
     notes += [verdict(each) for each in comparisons if found and each.system == found[0].name]
+    if untuned and found:
+        rivals = [one for one in results if one.name in untuned or one.name == found[0].name]
+        notes += [gain(one) for one in compare_all(rivals, found[0].name, MEASURES[:1], seed=seed)]
     return Evaluation(
         collection.name,
         split,
@@ -124,6 +127,12 @@ def verdict(one: Comparison) -> str:
         return f"{one.system} does NOT differ from the best leg, {one.baseline}, beyond chance: {figures}"
     word = "beats" if one.difference > 0 else "is WORSE than"
     return f"{one.system} {word} the best leg, {one.baseline}: {figures}"
+
+
+def gain(one: Comparison) -> str:
+    """What tuning itself was worth: the tuned system, here the baseline, against one without weights."""
+    word = "is no different from" if one.p >= LEVEL else "is worse than" if one.difference > 0 else "is better than"
+    return f"{one.baseline} {word} {one.system}: {one.measure} {-one.difference:+.4f}, p {p_value(one.p)}"
 
 
 def p_value(p: float) -> str:

@@ -18,6 +18,7 @@ from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.plugin.bm25 import Bm25
 from opensearch_splade.plugin.index import HASH, index_body
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
@@ -35,11 +36,13 @@ class IndexOptions:
         analyzer: A named analyzer for title and text.
         shards: Primary shards.
         replicas: Copies of each; ``None`` keeps one wherever the cluster has a second node.
+        bm25: The similarity of both; ``None`` leaves the server's own, k1 1.2 and b 0.75.
     """
 
     analyzer: str = "english"
     shards: int = 1
     replicas: int | None = None
+    bm25: Bm25 | None = None
 
 
 def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, rules: Rules) -> IndexMeta:
@@ -78,6 +81,7 @@ def prepare_index(
         passages=wanted.passages,
         added=wanted.added,
         analyzer=options.analyzer,
+        bm25=options.bm25,
         shards=options.shards,
         replicas=options.replicas,
         capabilities=capabilities,

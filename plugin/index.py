@@ -14,6 +14,7 @@ from opensearch_splade.index_meta import (
     SeismicMeta,
     SparseMeta,
 )
+from opensearch_splade.plugin.bm25 import Bm25
 from opensearch_splade.types import Capabilities, Json, Requirement
 
 RANK_FEATURES = Requirement("a rank_features field", (1, 0), "mapper-extras")
@@ -33,6 +34,7 @@ def index_body(
     passages: PassagesMeta | None = None,
     added: AddedMeta | None = None,
     analyzer: str = "english",
+    bm25: Bm25 | None = None,
     shards: int = 1,
     replicas: int | None = None,
     capabilities: Capabilities,
@@ -48,6 +50,7 @@ def index_body(
         passages: How documents are cut, and where the sparse field of a passage lies.
         added: Static features, which get a field each.
         analyzer: A named analyzer for title and text.
+        bm25: The similarity of both; None leaves the server's own.
         shards: Primary shards.
         replicas: Copies of each shard; None keeps one wherever the cluster has a second node.
         capabilities: What the server can do.
@@ -85,6 +88,7 @@ def index_body(
     if dense:
         capabilities.require(KNN_INNER_PRODUCT)
         properties["dense"] = _knn_vector(dense.dimension)
+    similarity: Json = {"similarity": bm25.similarity} if bm25 else {}
     copies: Json = {"auto_expand_replicas": "0-1"} if replicas is None else {"number_of_replicas": replicas}
     codec: Json = {"knn": True} if dense else {"sparse": True} if seismic else {}
     if added and added.static:
@@ -92,7 +96,7 @@ def index_body(
         properties["static"] = {"properties": {name: {"type": "rank_feature"} for name in added.static}}
     meta = IndexMeta(sparse, dense, passages=passages, added=added).to_json()
     return {
-        "settings": {"index": {"number_of_shards": shards, **copies, **codec}},
+        "settings": {"index": {"number_of_shards": shards, **copies, **codec, **similarity}},
         "mappings": {"dynamic": "strict", "_meta": meta, "properties": properties},
     }
 

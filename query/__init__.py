@@ -3,6 +3,8 @@
 from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
+from opensearch_splade.query.client_fusion import fuse
+from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import hybrid, linear
 from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
@@ -38,6 +40,7 @@ __all__ = [
     "contributions",
     "filtered",
     "fit",
+    "fuse",
     "hybrid",
     "in_two_steps",
     "knn",
@@ -49,6 +52,7 @@ __all__ = [
     "neural_sparse",
     "rescored",
     "search_body",
+    "search_fused",
     "seismic",
     "shares",
     "two_phase",

@@ -10,7 +10,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from opensearch_splade.errors import QueryError
+from opensearch_splade.errors import CapabilityError, QueryError
 from opensearch_splade.query.clauses import filtered, is_seismic
 from opensearch_splade.query.fusion_spec import Fusion
 from opensearch_splade.query.requirements import HYBRID, HYBRID_FILTER, PAGINATION_DEPTH
@@ -69,11 +69,9 @@ def hybrid(
     fusion = _chosen(method, weights)
     if fusion.normaliser == "raw":
         return linear(legs, weights=fusion.weights or None, filter=filter), None
-    capabilities.require(HYBRID)
+    _require(fusion, capabilities)
     _check_legs(legs)
     fusion.check_legs(len(legs))
-    for requirement in fusion.requirements:
-        capabilities.require(requirement)
     query: Json = {"queries": list(legs)}
     if filter is not None and capabilities.supports(HYBRID_FILTER):
         query["filter"] = filter
@@ -129,6 +127,16 @@ def linear(
 def _weighted(leg: Json, weight: float) -> Json:
     """A boost of its own would multiply with the clause's."""
     return leg if weight == 1 else {"bool": {"should": [leg], "boost": weight}}
+
+
+def _require(fusion: Fusion, capabilities: Capabilities) -> None:
+    try:
+        for requirement in (HYBRID, *fusion.requirements):
+            capabilities.require(requirement)
+    except CapabilityError as error:
+        raise CapabilityError(
+            f"{error}; every server can be asked leg by leg (`search_fused`), or for a linear combination (:linear)"
+        ) from error
 
 
 def _chosen(method: FusionMethod | Fusion, weights: Sequence[float] | None) -> Fusion:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensearch_splade.cli.main import main
+from opensearch_splade.cli.tune_search import options_of
 from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.fused_runs import Pool, fused_runs
 from opensearch_splade.evaluation.leakage import folds, normal_text, refuse_overlap, refuse_test_split
@@ -98,6 +99,9 @@ def test_a_choice_is_a_system() -> None:
     assert spec == "bm25+neural-sparse:rrf query-side=siamese weights=0.2,0.8"
     assert SystemSpec.parse(spec).weights == (0.2, 0.8)
     assert spec_of(legs, Fusion("min_max", "arithmetic_mean", (0.0, 0.0, 1.0))) == "knn"
+    for fusion in (Fusion("raw", weights=(0.01, 0, 0.4)), Fusion("l2", "geometric_mean", (0.01, 0, 0.4))):
+        spec = SystemSpec.parse(spec_of(legs, fusion))
+        assert (str(spec.mode), spec.weights) == (f"bm25+knn:{fusion.method}", (0.01, 0.4))
 
 
 def test_tuning_prefers_the_legs_that_know() -> None:
@@ -182,6 +186,9 @@ def test_the_report_says_what_was_tuned_on_what() -> None:
     assert {one.tuned_on for one in found} == {"cross-validated on made/test (4 folds, seed 7)"}
     assert all(said[one.name] == one.tuned_on for one in found)
     assert report.notes[1].startswith("tuned hybrid beats the best leg, bm25: nDCG@10 +")
+    by_name = {system.name: system.measures["nDCG@10"] for system in report.systems}
+    [name] = untuned(legs)
+    assert f"{name}: nDCG@10 {by_name['tuned hybrid'] - by_name[name]:+.3f}" in report.notes[-1]
 
 
 # The command
@@ -239,6 +246,11 @@ def test_the_command_tunes(tmp_path: Path, node, index_name) -> None:
     asked = ["--system", f"tuned={hybrid['spec']}", "--no-latency", "--json"]
     again = CliRunner().invoke(main, ["eval", folder, *where, *asked])
     assert again.exit_code == 0, again.output
+    options = options_of(hybrid["spec"]).split()
+    searched = CliRunner().invoke(main, ["search", "fox animal", *where, *options, "--json"])
+    assert json.loads(searched.stdout)["hits"][0]["id"] == "fox"
+    wrong = CliRunner().invoke(main, ["search", "fox", *where, "--mode", "bm25+knn", "--weights", "1,x"])
+    assert "--weights 1,x: numbers with commas" in wrong.stderr
     crossed = ["--split", "test", "--cross-validate", "--folds", "3", "--save", str(tmp_path / "saved.json")]
     result = CliRunner().invoke(main, ["tune-search", folder, *where, *crossed])
     assert result.exit_code == 0, result.output
