@@ -89,8 +89,7 @@ class Asking:
                 seismic=spec.seismic or given.how,
             )
         asker = self._variant(plain, spec.query_prune, spec.seismic)
-        first = self._variant(asker, spec.two_step, spec.seismic) if spec.two_step else None
-        return System(name, spec, index, asker, first, template, _encoders(plain))
+        return System(name, spec, index, asker, template, _encoders(plain))
 
     def _side(self, index: str, bundles: QueryBundles, side: str) -> Searcher:
         sides = self._searchers(index, bundles.sparse, bundles.dense)

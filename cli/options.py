@@ -67,11 +67,20 @@ def device(function: _Decorated) -> _Decorated:
     return click.option("--device", default="cpu", show_default=True, callback=parse, help=help_text)(function)
 
 
+def _parse_pruning(_: click.Context, __: click.Parameter, text: str | None) -> QueryPruning | None:
+    return QueryPruning.parse(text) if text is not None else None
+
+
+def two_step(function: _Decorated) -> _Decorated:
+    """``--two-step``, parsed."""
+    help_text = (
+        "Of one sparse ranking: the strongest features find candidates, all score them: top_k:8 or max_ratio:0.4."
+    )
+    return click.option("--two-step", metavar="KIND:VALUE", callback=_parse_pruning, help=help_text)(function)
+
+
 def query_encoders(function: _Decorated) -> _Decorated:
     """``--bundle``, ``--dense-bundle``, ``--query-prune`` and ``--seismic`` of commands that ask."""
-
-    def parse(_: click.Context, __: click.Parameter, text: str | None) -> QueryPruning | None:
-        return QueryPruning.parse(text) if text is not None else None
 
     def parse_search(_: click.Context, __: click.Parameter, text: str | None) -> SeismicSearch | None:
         return SeismicSearch.parse(text) if text is not None else None
@@ -86,7 +95,7 @@ def query_encoders(function: _Decorated) -> _Decorated:
         click.option(
             "--query-prune",
             metavar="KIND:VALUE",
-            callback=parse,
+            callback=_parse_pruning,
             help="Ask with the strongest features only: max_ratio:0.1, top_k:16, or max_ratio:0.1,top_k:16.",
         ),
         click.option(

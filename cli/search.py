@@ -40,6 +40,7 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
     multiple=True,
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
+@options.two_step
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option("--dry-run", is_flag=True, help="Print the search body and send nothing.")
 @options.query_encoders
@@ -55,6 +56,7 @@ def search(
     size: int,
     filter_: str | None,
     added: tuple[str, ...],
+    two_step: QueryPruning | None,
     explain: bool,
     dry_run: bool,
     bundle: str | None,
@@ -72,6 +74,7 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
@@ -80,8 +83,14 @@ def search(
         cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic, added), query_side
     )
     searcher = next(iter(searchers.values()))
-    asked: dict[str, Any] = {"mode": mode, "size": size, "filter": _filter(filter_), "explain": explain}
-    asked["weights"] = _weights(weights)
+    asked: dict[str, Any] = {
+        "mode": mode,
+        "size": size,
+        "filter": _filter(filter_),
+        "explain": explain,
+        "weights": _weights(weights),
+        "two_step": two_step,
+    }
     if dry_run:
         click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
         return

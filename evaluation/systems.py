@@ -10,7 +10,7 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
-from opensearch_splade.query import Mode, Searcher, rescored
+from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
@@ -28,7 +28,6 @@ class System:
         spec: What was said of it.
         index: Where it asks.
         searcher: Builds its bodies; ``None`` for a template that needs no encoder, in an index of anyone's.
-        first: Of a two-step, what finds the candidates: the same with pruned questions.
         template: The user's search body.
         encoders: What tells its query encoders from others, for who keeps rankings.
     """
@@ -37,7 +36,6 @@ class System:
     spec: SystemSpec
     index: str
     searcher: Searcher | None = None
-    first: Searcher | None = None
     template: Template | None = None
     encoders: str = field(default="", compare=False)
 
@@ -68,11 +66,12 @@ class System:
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        first = self.first or searcher
-        body = first.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
-        if not self.spec.has_stages:
+        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
+        if self.spec.two_step:
+            return in_two_steps(body, self.spec.two_step, window=self.spec.window)
+        if not self.spec.rescore:
             return body
-        second = searcher.body(text, mode=self.spec.rescore or mode)["query"]
+        second = searcher.body(text, mode=self.spec.rescore)["query"]
         shares = self.spec.weights or SECOND_ALONE
         return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
 

@@ -8,12 +8,16 @@ from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import hybrid, linear
 from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
+from opensearch_splade.query.late_interaction import by_late_interaction, late_interaction
+from opensearch_splade.query.learned_rescoring import LearnedRescorer
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.two_phase import two_phase
+from opensearch_splade.query.two_step import in_two_steps
 
 __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
@@ -21,6 +25,7 @@ __all__ = [
     "Fit",
     "Fusion",
     "FusionMethod",
+    "LearnedRescorer",
     "Leg",
     "Mode",
     "PrunedQueries",
@@ -31,12 +36,15 @@ __all__ = [
     "Searcher",
     "SeismicSearch",
     "WithFeatures",
+    "by_late_interaction",
     "contributions",
     "filtered",
     "fit",
     "fuse",
     "hybrid",
+    "in_two_steps",
     "knn",
+    "late_interaction",
     "lexical_contributions",
     "linear",
     "match",
@@ -47,5 +55,6 @@ __all__ = [
     "search_fused",
     "seismic",
     "shares",
+    "two_phase",
     "weighted_terms",
 ]

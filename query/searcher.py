@@ -17,6 +17,7 @@ from opensearch_splade.query.mode import Mode
 from opensearch_splade.query.requirements import PAGINATION_DEPTH
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.query.target import Target
+from opensearch_splade.query.two_step import in_two_steps
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Contribution, Hit, passage_id
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opensearch_splade.query.mode import Leg
+    from opensearch_splade.query.pruning import QueryPruning
     from opensearch_splade.types import Capabilities, DenseQueryEncoder, Features, Json, QueryEncoder
 
 
@@ -97,7 +99,7 @@ class Searcher:
         ids = self.target.token_ids.items() if self.target.seismic else ()
         self._names = {str(token_id): name for name, token_id in ids}
 
-    def search(
+    def search(  # noqa: PLR0913 - a question has as many sides
         self,
         text: str,
         *,
@@ -108,6 +110,7 @@ class Searcher:
         weights: Sequence[float] | None = None,
         explain: bool = False,
         ids_only: bool = False,
+        two_step: QueryPruning | None = None,
     ) -> SearchResult:
         """Ask the index.
 
@@ -121,6 +124,7 @@ class Searcher:
             explain: Tell for each hit what gave its score: each feature of a sparse ranking (in a hybrid, of its sparse
                 part), each word of ``bm25`` alone. kNN has no such parts.
             ids_only: Hits come without text, which is faster where only the ranking matters.
+            two_step: Of one sparse ranking: which features find the candidates, which all features then score.
 
         Raises:
             QueryError: The question, mode, page or weights are out of bounds.
@@ -128,7 +132,7 @@ class Searcher:
             CapabilityError: The server cannot do what the mode asks.
             ClusterError: The cluster does not answer or refuses.
         """
-        legs, question, body = self._plan(text, mode, size, start, filter, weights, explain)
+        legs, question, body = self._plan(text, mode, size, start, filter, weights, explain, two_step)
         if ids_only or len(legs) > 1:
             body = ranking_only(body)
         with asking(self.target.index):
@@ -162,13 +166,14 @@ class Searcher:
         filter: Json | None = None,
         weights: Sequence[float] | None = None,
         explain: bool = False,
+        two_step: QueryPruning | None = None,
     ) -> Json:
         """The search as one body, for who sends it otherwise. Nothing is sent; arguments and errors are ``search``'s.
 
         ``search`` itself takes two requests for a hybrid, which is faster (see ``ranking_only``), and cuts its pages:
         sent as it is, a page of a hybrid that begins beyond the last hit is refused by the server (HTTP 400).
         """
-        return self._plan(text, mode, size, start, filter, weights, explain)[2]
+        return self._plan(text, mode, size, start, filter, weights, explain, two_step)[2]
 
     def _plan(
         self,
@@ -179,6 +184,7 @@ class Searcher:
         filter: Json | None,
         weights: Sequence[float] | None,
         explain: bool,
+        two_step: QueryPruning | None,
     ) -> tuple[tuple[Leg, ...], Question, Json]:
         mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
         legs = mode.legs or self.target.legs
@@ -219,6 +225,8 @@ class Searcher:
                 body["collapse"] = {"field": "id"}
             else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
                 body["size"], body["from"] = depth, 0
+        if two_step:
+            body = in_two_steps(body, two_step)
         return legs, question, body
 
     def _missing(self, mode: Mode) -> list[str]:

@@ -156,6 +156,7 @@ def test_the_version_is_the_installed_one() -> None:
         ),
         (["search", "fox", "--index", "x", "--url", "localhost"], 1, "is not a cluster's URL"),
         (["search", "fox", "--index", "x", "--query-prune", "top_k:0"], 1, "it takes a whole number > 0"),
+        (["search", "fox", "--index", "x", "--two-step", "top_k:0"], 1, "it takes a whole number > 0"),
         (["eval", "fox", "--index", "x", "--query-prune", "alpha_mass:0.9"], 1, "write max_ratio:RATIO, top_k:NUMBER"),
         (["bundles", "no-such-bundle"], 1, "There is no bundle no-such-bundle"),
         (["export", "a", "b", "--query-weights", "bm25"], 1, "write idf:COLLECTION, bm25:COLLECTION, table:FILE or"),
@@ -297,6 +298,20 @@ def test_a_dry_run_of_search_sends_no_search(asked: list[str], node: RunningNode
         assert [one for one in seen if "_search" in one]
     assert body["size"] == 3
     assert list(body["query"]["neural_sparse"]["sparse"]["query_tokens"]) == ["fox"]
+
+
+@pytest.mark.server
+def test_a_search_in_two_steps(asked: list[str]) -> None:
+    """Candidates by the strongest features, scores by all; a mode that has none is refused with what to ask."""
+    question = ["search", "the quick brown fox", *asked, "--two-step", "top_k:1", "--dry-run"]
+    body: dict[str, Any] = json.loads(osplade(*question, "--mode", "neural-sparse").stdout)
+    first = body["query"]["neural_sparse"]["sparse"]["query_tokens"]
+    second = body["rescore"]["query"]["rescore_query"]["neural_sparse"]["sparse"]["query_tokens"]
+    assert len(first) == 1 < len(second)
+    assert first.items() <= second.items()
+    refused = osplade(*question, "--mode", "bm25")
+    assert refused.exit_code == 1
+    assert "ask neural-sparse" in refused.output
 
 
 @pytest.mark.server
