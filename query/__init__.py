@@ -2,17 +2,31 @@
 
 from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
-from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
+from opensearch_splade.query.boosts import boosted, constant_boost, feature_boost, user_query
+from opensearch_splade.query.clauses import (
+    best_passage,
+    filtered,
+    knn,
+    match,
+    match_none,
+    neural_sparse,
+    seismic,
+    weighted_terms,
+)
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import FusionMethod, hybrid
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
+from opensearch_splade.query.nearest import VectorKind, knn_within
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
+from opensearch_splade.query.rank_functions import LINEAR, logarithm, saturation, sigmoid
 from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 
 __all__ = [
+    "LINEAR",
     "MAX_NEURAL_SPARSE_WEIGHT",
     "Fit",
     "FusionMethod",
@@ -25,19 +39,32 @@ __all__ = [
     "SearchResult",
     "Searcher",
     "SeismicSearch",
+    "VectorKind",
     "WithFeatures",
+    "best_passage",
+    "boosted",
+    "constant_boost",
     "contributions",
+    "feature_boost",
     "filtered",
     "fit",
     "hybrid",
     "knn",
+    "knn_within",
     "lexical_contributions",
+    "logarithm",
     "match",
     "match_none",
+    "multi_match",
     "neural_sparse",
+    "neural_sparse_by_analyzer",
+    "neural_sparse_by_model",
     "rescored",
+    "saturation",
     "search_body",
     "seismic",
     "shares",
+    "sigmoid",
+    "user_query",
     "weighted_terms",
 ]
