@@ -259,8 +259,9 @@ def match_none() -> Json:
 
 def _check_weights(features: Features, bound: float) -> None:
     for feature, weight in features.items():
-        if not (math.isfinite(weight) and 0 < weight <= bound):
-            limit = "be positive and finite" if math.isinf(bound) else f"lie in (0, {bound:g}]"
+        # as the server reads it: 1e-50 becomes 0, which weighted terms would match with a score of 0
+        if not (math.isfinite(weight) and 0 < as_float32(weight, feature) <= bound):
+            limit = "be positive and finite as a 32-bit float" if math.isinf(bound) else f"lie in (0, {bound:g}]"
             raise QueryError(
                 f"the query weight of feature {feature!r} is {weight}: it must {limit}; limits.fit mends and reports it"
             )
