@@ -2,7 +2,17 @@
 
 from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.body import Returned, search_body
-from opensearch_splade.query.clauses import filtered, knn, match, match_none, neural_sparse, seismic, weighted_terms
+from opensearch_splade.query.boosts import boosted, constant_boost, feature_boost, user_query
+from opensearch_splade.query.clauses import (
+    best_passage,
+    filtered,
+    knn,
+    match,
+    match_none,
+    neural_sparse,
+    seismic,
+    weighted_terms,
+)
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
@@ -12,14 +22,18 @@ from opensearch_splade.query.late_interaction import by_late_interaction, late_i
 from opensearch_splade.query.learned_rescoring import LearnedRescorer
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
+from opensearch_splade.query.nearest import VectorKind, knn_within
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
+from opensearch_splade.query.rank_functions import LINEAR, logarithm, saturation, sigmoid
 from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 from opensearch_splade.query.two_phase import two_phase
 from opensearch_splade.query.two_step import in_two_steps
 
 __all__ = [
+    "LINEAR",
     "MAX_NEURAL_SPARSE_WEIGHT",
     "Bound",
     "Fit",
@@ -35,26 +49,39 @@ __all__ = [
     "SearchResult",
     "Searcher",
     "SeismicSearch",
+    "VectorKind",
     "WithFeatures",
+    "best_passage",
+    "boosted",
     "by_late_interaction",
+    "constant_boost",
     "contributions",
+    "feature_boost",
     "filtered",
     "fit",
     "fuse",
     "hybrid",
     "in_two_steps",
     "knn",
+    "knn_within",
     "late_interaction",
     "lexical_contributions",
     "linear",
+    "logarithm",
     "match",
     "match_none",
+    "multi_match",
     "neural_sparse",
+    "neural_sparse_by_analyzer",
+    "neural_sparse_by_model",
     "rescored",
+    "saturation",
     "search_body",
     "search_fused",
     "seismic",
     "shares",
+    "sigmoid",
     "two_phase",
+    "user_query",
     "weighted_terms",
 ]

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, as_float32
-from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE, SPARSE_ANN
+from opensearch_splade.query.nearest import checked_vector
+from opensearch_splade.query.rank_functions import LINEAR
+from opensearch_splade.query.requirements import KNN_QUERY, NEURAL_SPARSE, SPARSE_ANN, SPARSE_ANN_NESTED
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, FILTERED_K
+from opensearch_splade.query.text_clauses import checked_text
 from opensearch_splade.types import DOT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from opensearch_splade.query.nearest import VectorKind
     from opensearch_splade.query.seismic_search import SeismicSearch
     from opensearch_splade.types import Capabilities, Features, Json
 
@@ -24,11 +28,17 @@ _LEAST_SCORE = 1e-30  # below any product of weights that a vector can have in p
 
 
 def match(text: str, field: str = "text") -> Json:
-    """BM25 over an analyzed text field; ``text`` holds title and body (``copy_to``)."""
-    return {"match": {field: {"query": text}}}
+    """BM25 over an analyzed text field; ``text`` holds title and body (``copy_to``).
+
+    Raises:
+        QueryError: The question is not a string.
+    """
+    return {"match": {field: {"query": checked_text(text)}}}
 
 
-def weighted_terms(features: Features, field: str = "sparse") -> Json:
+def weighted_terms(
+    features: Features, field: str = "sparse", *, how: Json = LINEAR, max_clauses: float = math.inf
+) -> Json:
     """The dot product with a ``rank_features`` field, without any plugin.
 
     A ``bool.should`` of ``rank_feature`` clauses: with ``linear`` a clause scores ``boost * stored weight``
@@ -37,22 +47,25 @@ def weighted_terms(features: Features, field: str = "sparse") -> Json:
     Args:
         features: Feature to weight, positive. No features match nothing.
         field: The ``rank_features`` field.
+        how: What becomes of a stored weight before it is multiplied; one of ``rank_functions``.
+        max_clauses: The most features that the server takes (``Capabilities.max_clause_count``).
 
     Raises:
-        QueryError: A weight is not positive and finite, or a feature has a dot: the server takes what follows the
-            last dot for the feature's name and would silently match nothing.
+        QueryError: A weight is not positive and finite, there are too many features, or one has a dot: the server
+            takes what follows the last dot for the feature's name and would silently match nothing.
     """
     _check_weights(features, math.inf)
+    _check_count(features, max_clauses)
     dotted = sorted(feature for feature in features if "." in feature)
     if dotted:
         raise QueryError(
             f"feature {dotted[0]!r} has a dot, which a rank_feature clause misreads; bundles write it as {DOT!r}, "
-            "so these weights come from elsewhere: alias the dots as in the index, or ask with neural_sparse"
+            "so these come from elsewhere: limits.fit with dots='alias' mends them, or neural_sparse takes them"
         )
     if not features:
         return match_none()
     clauses = [
-        {"rank_feature": {"field": f"{field}.{feature}", "boost": weight, "linear": {}}}
+        {"rank_feature": {"field": f"{field}.{feature}", "boost": weight, **how}}
         for feature, weight in features.items()
     ]
     return {"bool": {"should": clauses}}
@@ -68,10 +81,11 @@ def neural_sparse(features: Features, field: str = "sparse", *, capabilities: Ca
 
     Raises:
         CapabilityError: The server is older than 2.14 or lacks the plugin.
-        QueryError: A weight is out of bounds.
+        QueryError: A weight is out of bounds, or there are more features than the server takes clauses.
     """
     capabilities.require(NEURAL_SPARSE)
     _check_weights(features, MAX_NEURAL_SPARSE_WEIGHT)
+    _check_count(features, capabilities.max_clause_count)
     if not features:
         return match_none()
     return {"neural_sparse": {field: {"query_tokens": dict(features)}}}
@@ -108,6 +122,7 @@ def seismic(
     """
     capabilities.require(SPARSE_ANN)
     _check_weights(features, math.inf)
+    _check_count(features, capabilities.max_clause_count)  # small segments are asked as by neural_sparse
     if unknown := sorted(features.keys() - token_ids.keys()):
         raise QueryError(
             f"feature {unknown[0]!r} has no token id, which is what a sparse_vector field goes by: "
@@ -127,35 +142,57 @@ def seismic(
 
 
 def knn(
-    vector: Sequence[float], k: int, field: str = "dense", *, filter: Json | None = None, capabilities: Capabilities
+    vector: Sequence[float],
+    k: int,
+    field: str = "dense",
+    *,
+    filter: Json | None = None,
+    kind: VectorKind = "float",
+    capabilities: Capabilities,
 ) -> Json:
     """The ``k`` nearest vectors of each segment; the filter is applied while the graph is walked.
 
     Args:
-        vector: As long as the field's dimension.
+        vector: As long as the field's dimension; of a binary field one byte for eight bits.
         k: Neighbours, in [1, 10,000]; with the Lucene engine also the width of the search, so more is more exact.
         field: The ``knn_vector`` field.
         filter: One query object that hits must match.
+        kind: The field's ``data_type``.
         capabilities: What the server can do.
 
     Raises:
-        CapabilityError: The server lacks the k-NN plugin.
+        CapabilityError: The server lacks the k-NN plugin or is too old for the kind.
         QueryError: ``k`` or a component is out of bounds.
     """
     capabilities.require(KNN_QUERY)
     if not 1 <= k <= 10_000:
         raise QueryError(f"k is {k}: a kNN query takes 1 to 10,000 neighbours")
-    if not vector or not all(map(math.isfinite, vector)):
-        raise QueryError("the query vector is empty or holds a component that is not finite")
-    clause: Json = {"vector": list(vector), "k": k}
+    clause: Json = {"vector": checked_vector(vector, kind, capabilities), "k": k}
     if filter is not None:
         clause["filter"] = filter
     return {"knn": {field: clause}}
 
 
-def best_passage(query: Json, path: str = "passages") -> Json:
-    """Documents by the passage that a query likes best; the query asks a field within ``path``."""
-    return {"nested": {"path": path, "score_mode": "max", "query": query}}
+def best_passage(
+    query: Json, path: str = "passages", *, inner_hits: Json | None = None, capabilities: Capabilities
+) -> Json:
+    """Documents by the passage that a query likes best; the query asks a field within ``path``.
+
+    Args:
+        query: The clause that scores passages.
+        path: The ``nested`` field.
+        inner_hits: Which passages come with a hit, e.g. ``{"size": 1, "_source": ["passages.text"]}``; None for none.
+        capabilities: What the server can do.
+
+    Raises:
+        CapabilityError: It is a SEISMIC clause, which servers before 3.4 do not take in nested fields.
+    """
+    if is_seismic(query):
+        capabilities.require(SPARSE_ANN_NESTED)
+    clause: Json = {"path": path, "score_mode": "max", "query": query}
+    if inner_hits is not None:
+        clause["inner_hits"] = inner_hits
+    return {"nested": clause}
 
 
 def filtered(query: Json, filter: Json) -> Json:
@@ -222,8 +259,17 @@ def match_none() -> Json:
 
 def _check_weights(features: Features, bound: float) -> None:
     for feature, weight in features.items():
-        if not (math.isfinite(weight) and 0 < weight <= bound):
-            limit = "be positive and finite" if math.isinf(bound) else f"lie in (0, {bound:g}]"
+        # as the server reads it: 1e-50 becomes 0, which weighted terms would match with a score of 0
+        if not (math.isfinite(weight) and 0 < as_float32(weight, feature) <= bound):
+            limit = "be positive and finite as a 32-bit float" if math.isinf(bound) else f"lie in (0, {bound:g}]"
             raise QueryError(
                 f"the query weight of feature {feature!r} is {weight}: it must {limit}; limits.fit mends and reports it"
             )
+
+
+def _check_count(features: Features, bound: float) -> None:
+    if len(features) > bound:
+        raise QueryError(
+            f"{len(features)} query features are more than the {bound} clauses that the server takes "
+            "(indices.query.bool.max_clause_count); limits.fit keeps the strongest and reports the rest"
+        )

@@ -74,7 +74,9 @@ class Question:
         return knn(vector, k, capabilities=self._target.capabilities)
 
     def _over_passages(self, clause: Json) -> Json:
-        return best_passage(clause) if self._target.store == "nested" else clause
+        if self._target.store != "nested":
+            return clause
+        return best_passage(clause, capabilities=self._target.capabilities)
 
     def _neural_sparse(self, k: int) -> Json:
         target = self._target

@@ -10,12 +10,15 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from opensearch_splade.errors import QueryError
+from opensearch_splade.types import DOT, feature_name
 
 if TYPE_CHECKING:
     from opensearch_splade.types import Features
+
+Dots = Literal["keep", "alias", "leave out"]
 
 MAX_NEURAL_SPARSE_WEIGHT = 64.0
 """``FeatureField.MAX_WEIGHT`` of Lucene: ``neural_sparse`` passes weights to ``newLinearQuery``, which refuses more.
@@ -36,17 +39,28 @@ class Fit:
         dropped: Features left out because their weight is not positive as float32.
         truncated: Weakest features left out because the server's clause limit leaves no room for them.
         scale: What every weight was multiplied by; scores scale with it, the ranking does not change.
+        aliased: Features whose dots were written as the index writes them.
+        dotted: Features left out because they hold a dot.
     """
 
     features: Features
     dropped: int = 0
     truncated: int = 0
     scale: float = 1.0
+    aliased: int = 0
+    dotted: int = 0
 
     @property
     def notices(self) -> tuple[str, ...]:
         """One sentence for each change, for people; empty if the weights were fine."""
         found = []
+        if self.aliased:
+            found.append(f"{self.aliased} query features with dots are asked for under their alias ({DOT!r} for a dot)")
+        if self.dotted:
+            found.append(
+                f"{self.dotted} query features with dots left out: a rank_feature clause cannot name them, "
+                "neural_sparse can"
+            )
         if self.dropped:
             found.append(f"{self.dropped} query features dropped: their weights are not positive")
         if self.truncated:
@@ -62,13 +76,15 @@ class Fit:
         return tuple(found)
 
 
-def fit(features: Features, *, max_clauses: int, max_weight: float = math.inf) -> Fit:
+def fit(features: Features, *, max_clauses: int, max_weight: float = math.inf, dots: Dots = "keep") -> Fit:
     """Make query weights keep the server's rules.
 
     Args:
         features: Feature to weight, any order.
         max_clauses: The most features to keep, at least one.
         max_weight: ``MAX_NEURAL_SPARSE_WEIGHT`` for ``neural_sparse``; unbounded for weighted terms.
+        dots: What becomes of features with a dot, which weighted terms cannot name: ``alias`` where the index was
+            written by a bundle, ``leave out`` where by anything else, ``keep`` for ``neural_sparse``.
 
     Raises:
         QueryError: A weight is NaN, infinite or beyond float32.
@@ -76,13 +92,35 @@ def fit(features: Features, *, max_clauses: int, max_weight: float = math.inf) -
     for feature, weight in features.items():
         if not math.isfinite(weight):
             raise QueryError(f"the query weight of feature {feature!r} is {weight}: weights are finite numbers")
+    features, aliased, dotted = _without_dots(features, dots)
     strongest = max(features.values(), default=0.0)
     scale = max_weight / strongest if strongest > max_weight else 1.0
     scaled = {feature: as_float32(weight * scale, feature) for feature, weight in features.items()}
     positive = {feature: weight for feature, weight in scaled.items() if weight > 0}
     ranked = sorted(positive.items(), key=lambda item: (-item[1], item[0]))
     kept = dict(ranked[:max_clauses])
-    return Fit(kept, dropped=len(scaled) - len(positive), truncated=len(positive) - len(kept), scale=scale)
+    return Fit(
+        kept,
+        dropped=len(scaled) - len(positive),
+        truncated=len(positive) - len(kept),
+        scale=scale,
+        aliased=aliased,
+        dotted=dotted,
+    )
+
+
+def _without_dots(features: Features, dots: Dots) -> tuple[Features, int, int]:
+    """The features that can be asked for, how many got an alias, and how many are left out."""
+    count = sum("." in feature for feature in features)
+    if dots == "keep" or not count:
+        return features, 0, 0
+    if dots == "leave out":
+        return {feature: weight for feature, weight in features.items() if "." not in feature}, 0, count
+    named: Features = {}
+    for feature, weight in features.items():  # "." and its alias may both be there: the stronger one speaks for both
+        name = feature_name(feature)
+        named[name] = max(weight, named.get(name, weight))
+    return named, count, 0
 
 
 def as_float32(weight: float, feature: str) -> float:

@@ -4,8 +4,8 @@
     python scripts/beir.py FOLDER --bundle ./doc-v3-gte --dense-bundle ./bge --out runs
 
 FOLDER holds collections in BEIR layout, a folder each (`scifact`, `nfcorpus`, …). Each is ingested into an index of its
-own, `beir-…`, which stays; a second call encodes only what changed and asks only what is missing. Nothing is tuned: equal
-weights, 200 candidates a leg.
+own, `beir-…`, which stays; a second call encodes only what changed and asks only what is missing. Nothing is tuned:
+equal weights, 200 candidates a leg.
 """
 
 from __future__ import annotations

@@ -67,9 +67,9 @@ def test_weighted_terms_refuses_dots_by_name():
         weighted_terms({"fine": 1.0, "...": 1.0})
 
 
-@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf"), 1e-50, 1e39])
 def test_clauses_refuse_weights_the_server_refuses(weight):
-    """Weights are positive and finite, or the feature is named."""
+    """Weights are positive and finite as the server reads them, in 32 bits, or the feature is named."""
     with pytest.raises(QueryError, match="'bad'"):
         weighted_terms({"bad": weight})
     with pytest.raises(QueryError, match="'bad'"):

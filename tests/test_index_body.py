@@ -178,7 +178,7 @@ def test_an_analyzer_that_cannot_be_known_is_refused(tmp_path: Path, settings: s
     """No JSON, none, or several: the file is named."""
     path = tmp_path / "mine.json"
     path.write_text(settings, "utf-8")
-    with pytest.raises(TargetError, match="mine.json"):
+    with pytest.raises(TargetError, match=r"mine\.json"):
         Analysis.parse(str(path))
     with pytest.raises(TargetError, match="cannot be read"):
         Analysis.parse(str(tmp_path / "missing.json"))

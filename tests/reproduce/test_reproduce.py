@@ -34,7 +34,7 @@ def _all_runs() -> Iterator[object]:
             yield pytest.param(figure, run, marks=marks, id=f"{figure.name}-{number}")
 
 
-@pytest.mark.parametrize(("figure", "run"), _all_runs())
+@pytest.mark.parametrize(("figure", "run"), list(_all_runs()))
 def test_a_published_figure_is_found_again(figure: Figure, run: Run, bench: Bench) -> None:
     """What was found is found again, and where it was never run it is what was published."""
     try:
