@@ -1,0 +1,179 @@
+"""An answer turned into hits, and what is missing in it or cannot be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from opensearch_splade.query.explanation import contributions, lexical_contributions
+from opensearch_splade.query.leg_scores import adds_up, leg_scores, single_leg
+from opensearch_splade.types import Contribution, Hit, passage_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from opensearch_splade.query.plan import Plan
+    from opensearch_splade.query.target import Target
+    from opensearch_splade.types import Features, Json, LegScore
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one question.
+
+    Attributes:
+        hits: Best first.
+        took_ms: Time the server took for the ranking, in milliseconds.
+        body: The search body as sent, of the ranking where a hybrid needs two.
+        notices: What was changed in the question, is missing in the index or incomplete in the answer.
+        profile: What the server spent its time on, as it says it; ``None`` unless asked for.
+    """
+
+    hits: tuple[Hit, ...]
+    took_ms: int
+    body: Json
+    notices: tuple[str, ...] = ()
+    profile: Json | None = None
+
+
+@dataclass(slots=True)
+class Reading:
+    """An answer on its way to a result.
+
+    Attributes:
+        plan: What was asked.
+        answer: What came.
+        found: The hits of the page, as JSON.
+        notices: What a reader must know.
+    """
+
+    plan: Plan
+    answer: Json
+    found: list[Json]
+    notices: list[str]
+
+    @classmethod
+    def of(cls, plan: Plan, answer: Json) -> Reading:
+        """The page of an answer to ``plan.sent``."""
+        found = [_flat(hit) for hit in answer["hits"]["hits"]]
+        notices = [*plan.question.notices, *incomplete(answer)]
+        if plan.is_ranking:
+            start, size = plan.wanted.start, plan.wanted.size
+            found = _with_ids(_once_each(found)[start : start + size], notices)
+        return cls(plan, answer, found, notices)
+
+    @property
+    def places(self) -> list[tuple[str, str]]:
+        """Index and id of each document that is still to be read."""
+        return [(hit["_index"], hit["_id"]) for hit in self.found] if self.plan.reads_documents else []
+
+    def join(self, documents: Sequence[Json]) -> None:
+        """Puts the documents of ``places`` to their hits; those that are gone are left out and told of."""
+        joined = [{**hit, **document} for hit, document in zip(self.found, documents, strict=True)]
+        if gone := [hit["_id"] for hit in joined if not hit.get("found")]:
+            self.notices.append(
+                f"{len(gone)} hits (e.g. {gone[0]!r}) could not be read any more: deleted in the meantime?"
+            )
+        self.found = [hit for hit in joined if hit.get("found")]
+
+    def result(self, target: Target, names: Mapping[str, str]) -> SearchResult:
+        """The hits with what gave their scores.
+
+        Args:
+            target: What was asked.
+            names: Of the keys of stored weights, where these are token ids.
+        """
+        plan = self.plan
+        self.notices += _foreign(self.found, target.fingerprints(plan.legs))
+        hits = tuple(_hit(hit, plan, names) for hit in self.found)
+        if inexact := sum(bool(hit.legs) and not adds_up(hit.legs, hit.score) for hit in hits):
+            self.notices.append(
+                f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: approximate "
+                "weights (SEISMIC), or a fusion that is no sum"
+            )
+        return SearchResult(hits, self.answer["took"], plan.sent, tuple(self.notices), self.answer.get("profile"))
+
+
+def _flat(hit: Json) -> Json:
+    """A hit with its id and fingerprints in the same places, whether they come from doc values or from the source."""
+    fields = hit.get("fields", {})
+    identity, number = (next(iter(fields.get(name, [])), None) for name in ("id", "number"))
+    stored_as = identity if identity is None or number is None else passage_id(identity, number)
+    return {"_source": {"encoded": fields.get("encoded", []), "id": identity}, "_id": stored_as, **hit}
+
+
+def _once_each(found: list[Json]) -> list[Json]:
+    """Of hits with one id, as passages of a document have, the best."""
+    seen: dict[object, Json] = {}
+    for place, hit in enumerate(found):
+        seen.setdefault(place if hit["_id"] is None else (hit["_index"], hit["_source"]["id"]), hit)
+    return list(seen.values())
+
+
+def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
+    """Hits that carry their id as a field, as all do that this package wrote."""
+    known = [hit for hit in found if hit["_id"] is not None]
+    if len(known) < len(found):
+        notices.append(f"{len(found) - len(known)} hits are left out: others wrote them, without the field 'id'")
+    return known
+
+
+def _hit(hit: Mapping[str, Any], plan: Plan, names: Mapping[str, str]) -> Hit:
+    source = hit["_source"]
+    passage, sparse = _best_passage(source, plan.question.weights, names)
+    explanation = hit.get("_explanation")
+    why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
+    return Hit(
+        id=source.get("id") or hit["_id"],  # of a passage the document's
+        score=hit["_score"],
+        title=source.get("title", ""),
+        text=source.get("text", ""),
+        metadata=source.get("metadata", {}),
+        why=tuple(why),
+        passage=passage,
+        legs=_legs(hit["_score"], explanation, plan, why),
+    )
+
+
+def _legs(score: float, explanation: Json | None, plan: Plan, why: Sequence[Contribution]) -> tuple[LegScore, ...]:
+    if not plan.wanted.explain:
+        return ()
+    if len(plan.legs) == 1:
+        return (single_leg(plan.legs[0], score, why),)
+    return tuple(leg_scores(explanation, plan.legs, plan.body["search_pipeline"], why)) if explanation else ()
+
+
+def _best_passage(
+    source: Mapping[str, Any], features: Features, names: Mapping[str, str]
+) -> tuple[str, list[Contribution]]:
+    """What gave a hit its sparse score, and the text of the passage that did, where passages lie in the document."""
+
+    def why(vector: Mapping[str, float]) -> list[Contribution]:
+        return contributions(features, {names.get(key, key): weight for key, weight in vector.items()})
+
+    passages = [(one, why(one["sparse"])) for one in source.get("passages", ()) if "sparse" in one]
+    if not passages:
+        return "", why(source.get("sparse", {}))
+    best, found = max(passages, key=lambda each: sum(one.score for one in each[1]))
+    return (source["text"][best["start"] : best["end"]] if found else ""), found
+
+
+def incomplete(answer: Mapping[str, Any]) -> list[str]:
+    """What an answer lacks, one sentence each."""
+    notices = ["the server ran out of time: hits may be missing"] if answer["timed_out"] else []
+    shards = answer["_shards"]
+    if shards["failed"]:
+        notices.append(f"{shards['failed']} of {shards['total']} shards did not answer: hits may be missing")
+    return notices
+
+
+def _foreign(found: Sequence[Mapping[str, Any]], fingerprints: frozenset[str]) -> list[str]:
+    """Hits whose vectors come from another bundle than the question's: their scores mean nothing."""
+    foreign = [hit["_id"] for hit in found if not fingerprints <= set(hit["_source"].get("encoded", []))]
+    if not foreign:
+        return []
+    notice = (
+        f"{len(foreign)} of {len(found)} hits (e.g. {foreign[0]!r}) were not encoded by the bundle that asks: "
+        "their scores cannot be trusted; ingest them again, or make a new searcher if an alias has moved"
+    )
+    return [notice]
