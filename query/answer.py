@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensearch_splade.query.explanation import contributions, lexical_contributions
-from opensearch_splade.query.leg_scores import adds_up, leg_scores, single_leg
+from opensearch_splade.query.leg_scores import adds_up, document_key, single_leg
 from opensearch_splade.types import Contribution, Hit, passage_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from opensearch_splade.query.leg_scores import Legs
     from opensearch_splade.query.plan import Plan
     from opensearch_splade.query.target import Target
-    from opensearch_splade.types import Features, Json, LegScore
+    from opensearch_splade.types import Features, Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +46,19 @@ class Reading:
         answer: What came.
         found: The hits of the page, as JSON.
         notices: What a reader must know.
+        legs: The rankings that were fused, where they were asked for.
     """
 
     plan: Plan
     answer: Json
     found: list[Json]
     notices: list[str]
+    legs: Legs | None = None
 
     @classmethod
     def of(cls, plan: Plan, answer: Json) -> Reading:
         """The page of an answer to ``plan.sent``."""
-        found = [_flat(hit) for hit in answer["hits"]["hits"]]
+        found = [flat(hit) for hit in answer["hits"]["hits"]]
         notices = [*plan.question.notices, *incomplete(answer)]
         if plan.is_ranking:
             start, size = plan.wanted.start, plan.wanted.size
@@ -85,16 +88,16 @@ class Reading:
         """
         plan = self.plan
         self.notices += _foreign(self.found, target.fingerprints(plan.legs))
-        hits = tuple(_hit(hit, plan, names) for hit in self.found)
+        hits = tuple(_hit(hit, plan, names, self.legs) for hit in self.found)
         if inexact := sum(bool(hit.legs) and not adds_up(hit.legs, hit.score) for hit in hits):
             self.notices.append(
-                f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: approximate "
-                "weights (SEISMIC), or a fusion that is no sum"
+                f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: its "
+                "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
             )
         return SearchResult(hits, self.answer["took"], plan.sent, tuple(self.notices), self.answer.get("profile"))
 
 
-def _flat(hit: Json) -> Json:
+def flat(hit: Json) -> Json:
     """A hit with its id and fingerprints in the same places, whether they come from doc values or from the source."""
     fields = hit.get("fields", {})
     identity, number = (next(iter(fields.get(name, [])), None) for name in ("id", "number"))
@@ -118,11 +121,12 @@ def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
     return known
 
 
-def _hit(hit: Mapping[str, Any], plan: Plan, names: Mapping[str, str]) -> Hit:
+def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
     passage, sparse = _best_passage(source, plan.question.weights, names)
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
+    is_single = plan.wanted.explain and len(plan.legs) == 1
     return Hit(
         id=source.get("id") or hit["_id"],  # of a passage the document's
         score=hit["_score"],
@@ -131,16 +135,8 @@ def _hit(hit: Mapping[str, Any], plan: Plan, names: Mapping[str, str]) -> Hit:
         metadata=source.get("metadata", {}),
         why=tuple(why),
         passage=passage,
-        legs=_legs(hit["_score"], explanation, plan, why),
+        legs=legs.of(document_key(hit), why) if legs else single_leg(plan, hit["_score"], why) if is_single else (),
     )
-
-
-def _legs(score: float, explanation: Json | None, plan: Plan, why: Sequence[Contribution]) -> tuple[LegScore, ...]:
-    if not plan.wanted.explain:
-        return ()
-    if len(plan.legs) == 1:
-        return (single_leg(plan.legs[0], score, why),)
-    return tuple(leg_scores(explanation, plan.legs, plan.body["search_pipeline"], why)) if explanation else ()
 
 
 def _best_passage(

@@ -9,7 +9,7 @@ from opensearch_splade.query.conversation import Call
 from opensearch_splade.transport import asking
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opensearch_splade.query.conversation import Conversation
     from opensearch_splade.types import Json
@@ -33,6 +33,7 @@ def together(
     index: str,
     bodies: Sequence[Json],
     *,
+    headers: Sequence[Json] = (),
     failure: Callable[[Json], str] = refusal,
     patience_s: float | None = None,
 ) -> Conversation[list[Json | ClusterError]]:
@@ -43,6 +44,7 @@ def together(
     Args:
         index: Where all of them go.
         bodies: Search bodies.
+        headers: One for each, e.g. ``{"preference": "_shards:0"}``; none by default.
         failure: Says why an answer is none; empty if it is one.
         patience_s: How long one search may take, 4 s by default; a request may take as long as all of its own, and by
             default at least 30 s.
@@ -52,8 +54,9 @@ def together(
         ClusterError: The cluster does not answer at all.
     """
     found: list[Json | ClusterError] = []
-    for start in range(0, len(bodies), BATCH):
-        batch = bodies[start : start + BATCH]
+    pairs = list(zip(headers or [{}] * len(bodies), bodies, strict=True))
+    for start in range(0, len(pairs), BATCH):
+        batch = pairs[start : start + BATCH]
         answers = yield from _request(index, batch, failure, patience_s)
         for place, answer in enumerate(answers):
             if isinstance(answer, ClusterError):
@@ -63,18 +66,17 @@ def together(
 
 
 def _request(
-    index: str, bodies: Iterable[Json], failure: Callable[[Json], str], patience_s: float | None
+    index: str, pairs: Sequence[tuple[Json, Json]], failure: Callable[[Json], str], patience_s: float | None
 ) -> Conversation[list[Json | ClusterError]]:
-    bodies = list(bodies)
-    whole = max(30.0, _PATIENCE_S * len(bodies)) if patience_s is None else patience_s * len(bodies)
-    lines = [line for body in bodies for line in ({}, body)]
+    whole = max(30.0, _PATIENCE_S * len(pairs)) if patience_s is None else patience_s * len(pairs)
+    lines = [line for pair in pairs for line in pair]
     try:
         with asking(index):
             answer = yield Call("msearch", lines, index, patience_s=whole)
     except ClusterError as error:
         if getattr(error.__cause__, "status_code", None) not in _REFUSALS:
             raise
-        return [error for _ in bodies]
+        return [error for _ in pairs]
     return [_checked(each, failure) for each in answer["responses"]]
 
 

@@ -1,7 +1,7 @@
-"""What each ranking gave to a hit, read from the server's explanation of a hybrid; summands of the hit's score.
+"""What each ranking of a hybrid gave to a hit: the server's fusion done once more, from its rankings asked alone.
 
-The server names no leg: it lists those that the hit matches, in their order, each by what its own scorer says. The
-fused pool is that of all shards, normalised where they meet, so what it says holds for any number of shards.
+The server's own explanation (``hybrid_score_explanation``) is no source: 3.6.0 pairs it with hits by place, where it
+may meet a neighbour's, and its normalised scores are not those that were added up (.2 % off on SciFact).
 """
 
 from __future__ import annotations
@@ -9,49 +9,99 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from opensearch_splade.errors import ClusterError
+from opensearch_splade.query.batches import together
+from opensearch_splade.query.body import ranking_only, search_body
+from opensearch_splade.query.clauses import filtered
 from opensearch_splade.query.explanation import lexical_contributions
 from opensearch_splade.types import LegScore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from opensearch_splade.query.mode import Leg
+    from opensearch_splade.query.conversation import Conversation
+    from opensearch_splade.query.plan import Plan
     from opensearch_splade.types import Contribution, Json
 
-SUM_TOLERANCE = 1e-4
-"""Relative: legs and fusion are float32 on the server."""
+SUM_TOLERANCE = 1e-5
+"""Relative: the server adds up float32."""
+
+_LEAST = 0.001  # what min_max gives the last of a ranking, so that it is not like one that was not found
 
 
-def leg_scores(
-    explanation: Json, legs: Sequence[Leg], pipeline: Json, sparse: Sequence[Contribution]
-) -> list[LegScore]:
-    """The rankings that found a hit, in their order.
+class Legs:
+    """The rankings that a hybrid fused.
 
     Args:
-        explanation: The hit's ``_explanation``.
-        legs: Those of the hybrid.
-        pipeline: What fused them.
-        sparse: What each feature gave in the sparse ranking.
+        plan: The hybrid's.
+        pools: Of each leg all hits that were fused, by document key to score, best first.
+        words: Of hits the server's explanation of their bm25 score, by document key.
     """
-    shares = _weights(pipeline, len(legs))
-    remaining = list(range(len(legs)))
-    found: list[LegScore] = []
-    for normalised in explanation["details"]:
-        raw = normalised["details"][0] if normalised.get("details") else normalised
-        kind = _kind(raw)
-        place = next((one for one in remaining if _fits(legs[one], kind)), None)
-        if place is None:
-            continue
-        remaining = [one for one in remaining if one > place]
-        leg = legs[place]
-        why = lexical_contributions(raw) if leg == "bm25" else () if leg == "knn" else sparse
-        found.append(LegScore(leg, raw["value"], normalised["value"], shares[place], tuple(why)))
-    return found
+
+    def __init__(self, plan: Plan, pools: Sequence[Mapping[str, float]], words: Mapping[str, Json]) -> None:
+        self._plan = plan
+        self._scores = pools
+        self._words = words
+        [processor] = plan.body["search_pipeline"]["phase_results_processors"][0].values()
+        self._normalised = [_normalised(pool, processor) for pool in pools]
+        self._weights = _weights(processor["combination"], len(pools))
+
+    def of(self, key: str, sparse: Sequence[Contribution]) -> tuple[LegScore, ...]:
+        """What they gave to one hit, in their order; a ranking that has not found it is left out.
+
+        Args:
+            key: Of the document (``document_key``).
+            sparse: What each feature gave in the sparse ranking.
+        """
+        found = zip(self._plan.legs, self._scores, self._normalised, self._weights, strict=True)
+        return tuple(
+            LegScore(leg, scores[key], normalised[key], weight, tuple(self._parts(leg, key, sparse)))
+            for leg, scores, normalised, weight in found
+            if key in scores
+        )
+
+    def _parts(self, leg: str, key: str, sparse: Sequence[Contribution]) -> Sequence[Contribution]:
+        if leg == "bm25":
+            return lexical_contributions(self._words[key]) if key in self._words else ()
+        return () if leg == "knn" else sparse
 
 
-def single_leg(leg: Leg, score: float, why: Sequence[Contribution]) -> LegScore:
+def document_key(hit: Json) -> str:
+    """Behind an alias an id may stand twice."""
+    return f"{hit['_index']}/{hit['_id']}"
+
+
+def ask_legs(index: str, plan: Plan, shards: int, hits: Sequence[Json], patience_s: float | None) -> Conversation[Legs]:
+    """Asks each ranking alone for what was fused: so many hits of each shard, since the server fuses those of all.
+
+    Args:
+        index: Where the hybrid was asked.
+        plan: The hybrid's.
+        shards: How many answered it.
+        hits: Those to be explained.
+        patience_s: How long one search may take.
+
+    Raises:
+        ClusterError: One of them was refused.
+    """
+    bodies = [_pool_body(query, plan.depth) for query in plan.alone for _ in range(shards)]
+    headers: list[Json] = [{"preference": f"_shards:{shard}"} if shards > 1 else {} for shard in range(shards)]
+    headers *= len(plan.alone)
+    if "bm25" in plan.legs:
+        among = {"ids": {"values": [hit["_id"] for hit in hits]}}
+        query = filtered(plan.alone[plan.legs.index("bm25")], among)
+        bodies.append({**_pool_body(query, len(hits)), "explain": True})
+        headers.append({})
+    answers = list(_whole((yield from together(index, bodies, headers=headers, patience_s=patience_s))))
+    pools = [_pool(answers[place * shards : (place + 1) * shards]) for place in range(len(plan.alone))]
+    explained = answers[len(plan.alone) * shards :]
+    words = {document_key(_named(hit)): hit["_explanation"] for answer in explained for hit in answer["hits"]["hits"]}
+    return Legs(plan, pools, words)
+
+
+def single_leg(plan: Plan, score: float, why: Sequence[Contribution]) -> tuple[LegScore, ...]:
     """A ranking that was asked alone: its score is the hit's."""
-    return LegScore(leg, score, score, 1.0, tuple(why))
+    return (LegScore(plan.legs[0], score, score, 1.0, tuple(why)),)
 
 
 def similarity(score: float) -> float:
@@ -66,31 +116,43 @@ def adds_up(legs: Sequence[LegScore], score: float) -> bool:
     return whole and all(parts)
 
 
-def _weights(pipeline: Json, legs: int) -> list[float]:
+def _pool_body(query: Json, depth: int) -> Json:
+    return ranking_only(search_body(query, size=depth))
+
+
+def _whole(answers: Sequence[Json | ClusterError]) -> Iterator[Json]:
+    for answer in answers:
+        if isinstance(answer, ClusterError):
+            raise answer
+        yield answer
+
+
+def _pool(answers: Sequence[Json]) -> dict[str, float]:
+    hits = [_named(hit) for answer in answers for hit in answer["hits"]["hits"]]
+    hits.sort(key=lambda hit: -hit["_score"])  # stable: ties stay in the order of shards
+    return {document_key(hit): hit["_score"] for hit in hits}
+
+
+def _named(hit: Json) -> Json:
+    from opensearch_splade.query.answer import flat
+
+    return flat(hit)
+
+
+def _normalised(pool: Mapping[str, float], processor: Json) -> dict[str, float]:
+    if processor["combination"]["technique"] == "rrf":
+        constant = processor["combination"]["rank_constant"]
+        return {key: 1 / (constant + rank) for rank, key in enumerate(pool, start=1)}
+    least, most = min(pool.values(), default=0.0), max(pool.values(), default=0.0)
+    if most == least:
+        return dict.fromkeys(pool, 1.0)
+    return {key: (score - least) / (most - least) or _LEAST for key, score in pool.items()}
+
+
+def _weights(combination: Json, legs: int) -> list[float]:
     """What the fusion multiplies each normalised score by."""
-    [processor] = pipeline["phase_results_processors"][0].values()
-    combination = processor["combination"]
     weights = combination.get("parameters", {}).get("weights")
     if combination["technique"] == "rrf":
         return list(weights) if weights else [1.0] * legs
     weights = weights or [1.0] * legs
     return [weight / sum(weights) for weight in weights]
-
-
-def _kind(explanation: Json) -> str:
-    for description in _descriptions(explanation):
-        if description.startswith("within top"):
-            return "knn"
-        if description.startswith("weight(") and "Similarity]" in description:
-            return "bm25"
-    return "sparse"
-
-
-def _fits(leg: Leg, kind: str) -> bool:
-    return kind == leg or (kind == "sparse" and leg not in {"bm25", "knn"})
-
-
-def _descriptions(node: Json) -> Iterator[str]:
-    yield node["description"]
-    for each in node.get("details", ()):
-        yield from _descriptions(each)

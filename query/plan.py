@@ -13,7 +13,7 @@ from opensearch_splade.query.fusion import CANDIDATES, hybrid
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
-from opensearch_splade.query.requirements import HYBRID_EXPLANATION, PAGINATION_DEPTH
+from opensearch_splade.query.requirements import PAGINATION_DEPTH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,8 @@ class Wanted:
         start: Hits to skip before them.
         filter: One query object that hits must match, e.g. ``{"term": {"metadata.lang": "en"}}``.
         weights: Of the legs of a hybrid, in their order.
-        explain: Tell for each hit what gave its score: what each ranking gave, and of it each feature or word. It costs
-            the server time (some .1 s for a hybrid).
+        explain: Tell for each hit what gave its score: what each ranking gave, and of it each feature or word. A hybrid
+            takes one more request, which asks its rankings alone.
         ids_only: Hits come without text, which is faster where only the ranking matters.
         timeout: Seconds that the server may take, after which it answers with what it has, and a notice says so. The
             client waits a little longer, and then gives up. ``None`` leaves both to their own settings.
@@ -82,12 +82,16 @@ class Plan:
         legs: Its rankings.
         question: Its weights and notices.
         body: The search as one body.
+        alone: The query of each leg with the filter.
+        depth: How many hits of each leg and shard are fused.
     """
 
     wanted: Wanted
     legs: tuple[Leg, ...]
     question: Question
     body: Json
+    alone: tuple[Json, ...]
+    depth: int
 
     @property
     def is_ranking(self) -> bool:
@@ -127,8 +131,8 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     query, pipeline = _query(queries, mode, legs, target, wanted, depth)
     returned: Returned = "text and weights" if wanted.explain and question.weights else "text"
     body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
-    if wanted.explain:
-        _explain(body, legs, target, question)
+    if wanted.explain and legs == ("bm25",):
+        body["explain"] = True
     if target.store == "documents":  # of the passages of a document the best one is its hit
         if len(legs) == 1:
             body["collapse"] = {"field": "id"}
@@ -138,7 +142,8 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
         body["timeout"] = f"{math.ceil(wanted.timeout * 1000)}ms"
     if wanted.profile:
         body["profile"] = True
-    return Plan(wanted, legs, question, body)
+    alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
+    return Plan(wanted, legs, question, body, alone, depth)
 
 
 def _question(text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None) -> Question:
@@ -167,21 +172,6 @@ def _query(
         pagination_depth=depth,
         capabilities=target.capabilities,
     )
-
-
-def _explain(body: Json, legs: tuple[Leg, ...], target: Target, question: Question) -> None:
-    """Asks for the server's own explanation where the stored weights do not say all."""
-    if len(legs) > 1:
-        if not target.capabilities.supports(HYBRID_EXPLANATION):
-            version = target.capabilities.version_text
-            question.notices.append(
-                f"of a hybrid only its sparse part is explained: the server's fusion can be asked from 2.19 on, "
-                f"and this server is {version}"
-            )
-            return
-        body["search_pipeline"]["response_processors"] = [{"hybrid_score_explanation": {}}]
-    if len(legs) > 1 or legs == ("bm25",):
-        body["explain"] = True
 
 
 def _missing(mode: Mode, target: Target) -> list[str]:

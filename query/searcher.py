@@ -10,6 +10,7 @@ from opensearch_splade.query.answer import Reading, SearchResult
 from opensearch_splade.query.batches import BATCH, together
 from opensearch_splade.query.body import documents_body
 from opensearch_splade.query.conversation import Call, Conversation, SearchClient, awaited, held
+from opensearch_splade.query.leg_scores import ask_legs
 from opensearch_splade.query.plan import Options, Plan, Wanted, plan
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.query.target import Target
@@ -75,6 +76,11 @@ class _Asking:
             for reading in readings:
                 if reading.places:
                     reading.join([next(documents) for _ in reading.places])
+        for reading in readings:
+            if wanted.explain and reading.found and len(reading.plan.legs) > 1:
+                shards = reading.answer["_shards"]["total"]
+                asked = ask_legs(self.target.index, reading.plan, shards, reading.found, _patience(wanted))
+                reading.legs = yield from asked
         return [reading.result(self.target, self._names) for reading in readings]
 
 
