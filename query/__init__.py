@@ -7,6 +7,7 @@ from opensearch_splade.query.clauses import filtered, knn, match, match_none, ne
 from opensearch_splade.query.conversation import SearchClient
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import FusionMethod, hybrid
+from opensearch_splade.query.highlights import Highlight, highlights
 from opensearch_splade.query.leg_scores import similarity
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
@@ -21,6 +22,7 @@ __all__ = [
     "AsyncSearcher",
     "Fit",
     "FusionMethod",
+    "Highlight",
     "Leg",
     "Mode",
     "Options",
@@ -36,6 +38,7 @@ __all__ = [
     "contributions",
     "filtered",
     "fit",
+    "highlights",
     "hybrid",
     "knn",
     "lexical_contributions",

@@ -52,7 +52,8 @@ class Wanted:
         ids_only: Hits come without text, which is faster where only the ranking matters.
         timeout: Seconds that the server may take, after which it answers with what it has, and a notice says so. The
             client waits a little longer, and then gives up. ``None`` leaves both to their own settings.
-        profile: Tell what the server spent its time on (``SearchResult.profile``).
+        profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
+            since 3.6.0 fuses other candidates while it profiles.
 
     Raises:
         QueryError: The time-out is not positive and finite.
@@ -140,7 +141,7 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
             body["size"], body["from"] = depth, 0
     if wanted.timeout is not None:
         body["timeout"] = f"{math.ceil(wanted.timeout * 1000)}ms"
-    if wanted.profile:
+    if wanted.profile and len(legs) == 1:
         body["profile"] = True
     alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
     return Plan(wanted, legs, question, body, alone, depth)

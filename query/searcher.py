@@ -77,11 +77,20 @@ class _Asking:
                 if reading.places:
                     reading.join([next(documents) for _ in reading.places])
         for reading in readings:
-            if wanted.explain and reading.found and len(reading.plan.legs) > 1:
-                shards = reading.answer["_shards"]["total"]
-                asked = ask_legs(self.target.index, reading.plan, shards, reading.found, _patience(wanted))
-                reading.legs = yield from asked
+            if len(reading.plan.legs) > 1:
+                yield from self._look_into(reading, wanted)
         return [reading.result(self.target, self._names) for reading in readings]
+
+    def _look_into(self, reading: Reading, wanted: Wanted) -> Conversation[None]:
+        """What the answer to a hybrid does not say itself."""
+        index, patience = self.target.index, _patience(wanted)
+        if wanted.explain and reading.found:
+            shards = reading.answer["_shards"]["total"]
+            reading.legs = yield from ask_legs(index, reading.plan, shards, reading.found, patience)
+        if wanted.profile:
+            with asking(index):
+                profiled = yield Call("search", reading.plan.sent | {"profile": True}, index, patience_s=patience)
+            reading.answer["profile"] = profiled.get("profile")
 
 
 class Searcher(_Asking):
