@@ -15,7 +15,8 @@ _TERMS = 20  # rows a ranking
 _BAR = 160  # pixels of the whole score
 _STYLE = raw("""
 :root { color-scheme: light dark; }
-body { max-width: 60em; margin: 2em auto; padding: 0 1em; font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+body { max-width: 60em; margin: 2em auto; padding: 0 1em; font: 15px/1.5 system-ui, sans-serif; }
+main { overflow-wrap: anywhere; }
 article { margin: 2em 0; padding-top: 1em; border-top: 1px solid #8886; }
 h2, h3 { margin: .6em 0 .2em; font-size: 1.1em; } h3 { font-size: 1em; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }

@@ -185,7 +185,7 @@ class SparseEncoder:
         return self.features(token_ids[0, :count], weights[0, :count])
 
     def places(self, text: str) -> list[tuple[str, int, int]]:
-        """Where the features of a text's own tokens stand in it: feature, and indices of its first and past-last character.
+        """Where features stand in a text: each token's feature, the index of its first character and past its last.
 
         Args:
             text: A document, of any length; special tokens have no place.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensearch_splade.query.explanation import contributions, lexical_contributions
-from opensearch_splade.query.leg_scores import adds_up, document_key, single_leg
-from opensearch_splade.types import Contribution, Hit, passage_id
+from opensearch_splade.query.hit_json import document_key, flat, once_each, with_ids
+from opensearch_splade.query.leg_scores import adds_up, single_leg
+from opensearch_splade.types import Contribution, Hit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,7 +63,7 @@ class Reading:
         notices = [*plan.question.notices, *incomplete(answer)]
         if plan.is_ranking:
             start, size = plan.wanted.start, plan.wanted.size
-            found = _with_ids(_once_each(found)[start : start + size], notices)
+            found = with_ids(once_each(found)[start : start + size], notices)
         return cls(plan, answer, found, notices)
 
     @property
@@ -95,30 +96,6 @@ class Reading:
                 "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
             )
         return SearchResult(hits, self.answer["took"], plan.sent, tuple(self.notices), self.answer.get("profile"))
-
-
-def flat(hit: Json) -> Json:
-    """A hit with its id and fingerprints in the same places, whether they come from doc values or from the source."""
-    fields = hit.get("fields", {})
-    identity, number = (next(iter(fields.get(name, [])), None) for name in ("id", "number"))
-    stored_as = identity if identity is None or number is None else passage_id(identity, number)
-    return {"_source": {"encoded": fields.get("encoded", []), "id": identity}, "_id": stored_as, **hit}
-
-
-def _once_each(found: list[Json]) -> list[Json]:
-    """Of hits with one id, as passages of a document have, the best."""
-    seen: dict[object, Json] = {}
-    for place, hit in enumerate(found):
-        seen.setdefault(place if hit["_id"] is None else (hit["_index"], hit["_source"]["id"]), hit)
-    return list(seen.values())
-
-
-def _with_ids(found: list[Json], notices: list[str]) -> list[Json]:
-    """Hits that carry their id as a field, as all do that this package wrote."""
-    known = [hit for hit in found if hit["_id"] is not None]
-    if len(known) < len(found):
-        notices.append(f"{len(found) - len(known)} hits are left out: others wrote them, without the field 'id'")
-    return known
 
 
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:

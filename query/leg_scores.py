@@ -14,6 +14,7 @@ from opensearch_splade.query.batches import together
 from opensearch_splade.query.body import ranking_only, search_body
 from opensearch_splade.query.clauses import filtered
 from opensearch_splade.query.explanation import lexical_contributions
+from opensearch_splade.query.hit_json import document_key, flat
 from opensearch_splade.types import LegScore
 
 if TYPE_CHECKING:
@@ -66,11 +67,6 @@ class Legs:
         return () if leg == "knn" else sparse
 
 
-def document_key(hit: Json) -> str:
-    """Behind an alias an id may stand twice."""
-    return f"{hit['_index']}/{hit['_id']}"
-
-
 def ask_legs(index: str, plan: Plan, shards: int, hits: Sequence[Json], patience_s: float | None) -> Conversation[Legs]:
     """Asks each ranking alone for what was fused: so many hits of each shard, since the server fuses those of all.
 
@@ -95,7 +91,7 @@ def ask_legs(index: str, plan: Plan, shards: int, hits: Sequence[Json], patience
     answers = list(_whole((yield from together(index, bodies, headers=headers, patience_s=patience_s))))
     pools = [_pool(answers[place * shards : (place + 1) * shards]) for place in range(len(plan.alone))]
     explained = answers[len(plan.alone) * shards :]
-    words = {document_key(_named(hit)): hit["_explanation"] for answer in explained for hit in answer["hits"]["hits"]}
+    words = {document_key(flat(hit)): hit["_explanation"] for answer in explained for hit in answer["hits"]["hits"]}
     return Legs(plan, pools, words)
 
 
@@ -128,15 +124,9 @@ def _whole(answers: Sequence[Json | ClusterError]) -> Iterator[Json]:
 
 
 def _pool(answers: Sequence[Json]) -> dict[str, float]:
-    hits = [_named(hit) for answer in answers for hit in answer["hits"]["hits"]]
+    hits = [flat(hit) for answer in answers for hit in answer["hits"]["hits"]]
     hits.sort(key=lambda hit: -hit["_score"])  # stable: ties stay in the order of shards
     return {document_key(hit): hit["_score"] for hit in hits}
-
-
-def _named(hit: Json) -> Json:
-    from opensearch_splade.query.answer import flat
-
-    return flat(hit)
 
 
 def _normalised(pool: Mapping[str, float], processor: Json) -> dict[str, float]:
