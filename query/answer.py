@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensearch_splade.query.explanation import contributions, lexical_contributions
-from opensearch_splade.query.hit_json import document_key, flat, once_each, with_ids
+from opensearch_splade.query.hit_json import flat, once_each, with_ids
 from opensearch_splade.query.leg_scores import adds_up, single_leg
 from opensearch_splade.types import Contribution, Hit
 
@@ -112,7 +112,7 @@ def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> 
         metadata=source.get("metadata", {}),
         why=tuple(why),
         passage=passage,
-        legs=legs.of(document_key(hit), why) if legs else single_leg(plan, hit["_score"], why) if is_single else (),
+        legs=legs.of(hit, why) if legs else single_leg(plan, hit["_score"], why) if is_single else (),
     )
 
 

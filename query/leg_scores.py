@@ -7,6 +7,8 @@ may meet a neighbour's, and its normalised scores are not those that were added 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice, product
+from operator import mul
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 SUM_TOLERANCE = 1e-5
 """Relative: the server adds up float32."""
+
+_MOST_CHOICES = 10_000  # of ranks among ties
 
 _LEAST = 0.001  # what min_max gives the last of a ranking, so that it is not like one that was not found
 
@@ -47,18 +51,25 @@ class Legs:
         self._normalised = [_normalised(pool, processor) for pool in pools]
         self._weights = _weights(processor["combination"], len(pools))
 
-    def of(self, key: str, sparse: Sequence[Contribution]) -> tuple[LegScore, ...]:
+    def of(self, hit: Json, sparse: Sequence[Contribution]) -> tuple[LegScore, ...]:
         """What they gave to one hit, in their order; a ranking that has not found it is left out.
 
         Args:
-            key: Of the document (``document_key``).
+            hit: Of the hybrid.
             sparse: What each feature gave in the sparse ranking.
         """
-        found = zip(self._plan.legs, self._scores, self._normalised, self._weights, strict=True)
+        key, score = document_key(hit), float(hit["_score"])
+        places = [place for place, scores in enumerate(self._scores) if key in scores]
+        weights = [self._weights[place] for place in places]
+        choices = product(*(self._normalised[place][self._scores[place][key]] for place in places))
+        nearest = min(
+            islice(choices, _MOST_CHOICES),
+            key=lambda chosen: abs(sum(map(mul, weights, chosen)) - score),
+        )
+        legs = [self._plan.legs[place] for place in places]
         return tuple(
-            LegScore(leg, scores[key], normalised[key], weight, tuple(self._parts(leg, key, sparse)))
-            for leg, scores, normalised, weight in found
-            if key in scores
+            LegScore(leg, self._scores[place][key], each, weight, tuple(self._parts(leg, key, sparse)))
+            for leg, place, each, weight in zip(legs, places, nearest, weights, strict=True)
         )
 
     def _parts(self, leg: str, key: str, sparse: Sequence[Contribution]) -> Sequence[Contribution]:
@@ -129,14 +140,21 @@ def _pool(answers: Sequence[Json]) -> dict[str, float]:
     return {document_key(hit): hit["_score"] for hit in hits}
 
 
-def _normalised(pool: Mapping[str, float], processor: Json) -> dict[str, float]:
+def _normalised(pool: Mapping[str, float], processor: Json) -> dict[float, list[float]]:
+    """What the fusion makes of each score: one number, or in RRF one for each rank that documents of this score have.
+
+    Which of those that tie across shards comes first the server does not tell; a hit's own score does.
+    """
+    found: dict[float, list[float]] = {}
     if processor["combination"]["technique"] == "rrf":
         constant = processor["combination"]["rank_constant"]
-        return {key: 1 / (constant + rank) for rank, key in enumerate(pool, start=1)}
+        for rank, score in enumerate(pool.values(), start=1):
+            found.setdefault(score, []).append(1 / (constant + rank))
+        return found
     least, most = min(pool.values(), default=0.0), max(pool.values(), default=0.0)
     if most == least:
-        return dict.fromkeys(pool, 1.0)
-    return {key: (score - least) / (most - least) or _LEAST for key, score in pool.items()}
+        return {most: [1.0]}
+    return {score: [(score - least) / (most - least) or _LEAST] for score in pool.values()}
 
 
 def _weights(combination: Json, legs: int) -> list[float]:
