@@ -6,6 +6,7 @@
 One question at a time, as a search does it. The systems take turns within each round and a ratio is taken within its
 round; printed are the median and the 99th percentile over all questions and rounds, and the spread of the ratio. The
 first pass meets most words for the first time and stands apart. Ours gives features by name, the peer a sparse tensor.
+"search" is the whole of ``Searcher.search`` with the cluster taken out: encoding, building, and reading ten hits.
 
 Weights: the shipped bundles, and ../shared/models/splade-tiny for what needs the checkpoint (left out where it is
 missing, like the peer without the [export] extra). Questions: SciFact's test questions if they lie there, else those of
@@ -33,10 +34,13 @@ from rich.console import Console
 from rich.table import Table
 
 from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.index_meta import IndexMeta, SparseMeta
 from opensearch_splade.onnx_models import Bundle, Device, SparseEncoder
 from opensearch_splade.onnx_models.bundle import QUERY_WEIGHTS
 from opensearch_splade.onnx_models.plan import processor
 from opensearch_splade.onnx_models.query_weights import read_table
+from opensearch_splade.query import Searcher
+from opensearch_splade.types import Capabilities
 
 SHARED = Path(os.environ.get("OPENSEARCH_SPLADE_SHARED", Path(__file__).parents[2] / "shared"))
 CHECKPOINT = SHARED / "models" / "splade-tiny"
@@ -80,8 +84,42 @@ def _look_ups(work: Path) -> dict[str, Ask]:
     systems: dict[str, Ask] = {}
     if _has_peer():
         systems[f"look-up {PEER}"] = _static_peer(work)
-    systems["look-up ours"] = SparseEncoder.load("splade-tiny-idf").encode_query
+    encoder = SparseEncoder.load("splade-tiny-idf")
+    systems["look-up ours"] = encoder.encode_query
+    searcher = _searcher(encoder)
+    for mode in ("bm25", "neural-sparse", "bm25+neural-sparse"):
+        systems[f"search {mode}, server taken out"] = lambda text, mode=mode: searcher.search(text, mode=mode)
     return systems
+
+
+class _Canned:
+    """A client whose answers are there already: ten hits with a text of some length."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self.indices = self
+        self._meta = IndexMeta(SparseMeta(fingerprint, "splade-tiny", "inference-free")).to_json()
+        source = {"id": "1", "text": "a text of some words " * 60, "encoded": [fingerprint], "metadata": {"lang": "en"}}
+        hits = [
+            {"_index": "i", "_id": str(key), "_score": 1.0, "_source": source | {"id": str(key)}} for key in range(10)
+        ]
+        self._documents = {"docs": [{**hit, "found": True} for hit in hits]}
+        shards = {"total": 1, "failed": 0}
+        self._answer = {"took": 1, "timed_out": False, "_shards": shards, "hits": {"hits": hits}}
+
+    def get_mapping(self, *, index: str) -> Any:
+        return {index: {"mappings": {"_meta": self._meta}}}
+
+    def search(self, **_: Any) -> Any:
+        return self._answer
+
+    def mget(self, **_: Any) -> Any:
+        return self._documents
+
+
+def _searcher(encoder: SparseEncoder) -> Searcher:
+    plugins = frozenset({"opensearch-neural-search", "opensearch-knn", "mapper-extras"})
+    client: Any = _Canned(encoder.fingerprint)
+    return Searcher(client, "i", capabilities=Capabilities((3, 6, 0), plugins), sparse=encoder)
 
 
 def _models(work: Path) -> dict[str, Ask]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from opensearch_splade.cli.explaining import Marked, explained, marked_line
 from opensearch_splade.evaluation.measures import MEASURES
 from opensearch_splade.evaluation.results import Evaluation
 from opensearch_splade.evaluation.summary import comparison_of, legend, mark
@@ -35,21 +37,28 @@ def save_picture(console: Console, path: Path) -> None:
     path.write_text(svg, encoding="utf-8")
 
 
-def hits_table(result: SearchResult, *, explain: bool) -> Table:
-    """One row per hit."""
+def hits_table(result: SearchResult, texts: Sequence[Marked] = ()) -> Table:
+    """One row per hit.
+
+    Args:
+        result: What was found.
+        texts: Of each hit, with its words marked; given, the hits are explained.
+    """
+    explain = bool(texts)
     count = len(result.hits)
     counted = "no hits" if not count else "1 hit" if count == 1 else f"{count} hits"
     table = Table(show_lines=explain, title=f"{counted}, {result.took_ms} ms", title_justify="left")
-    is_hybrid = "hybrid" in result.body["query"]
     table.add_column("score", justify="right")
     table.add_column("id", overflow="fold", max_width=32)
     table.add_column("title and text" if not explain else "title, text, and what matched", ratio=1)
-    for hit in result.hits:
+    for hit, text in zip_longest(result.hits, texts):
         cell = Text(hit.title, style="bold")
-        cell.append("\n" if hit.title else "").append(snippet(hit.passage or hit.text), style="not bold")
-        if explain:
-            label = "its sparse part: " if is_hybrid and hit.why else ""
-            cell.append("\n").append(label + why(hit), style="cyan")
+        cell.append("\n" if hit.title else "")
+        if text:
+            cell = marked_line(text)
+            cell.append_text(explained(hit, SHOWN_FEATURES))
+        else:
+            cell.append(snippet(hit.passage or hit.text), style="not bold")
         table.add_row(f"{hit.score:.3f}", Text(hit.id), cell)
     return table
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import click
 import orjson
 
 from opensearch_splade.cli import options
+from opensearch_splade.cli.explaining import as_json as hit_json
+from opensearch_splade.cli.explaining import marked
+from opensearch_splade.cli.explanation_page import explanation_page
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import QueryPruning, SeismicSearch
+from opensearch_splade.query import Options, QueryPruning, SeismicSearch
 
 
 @click.command()
@@ -42,6 +46,13 @@ from opensearch_splade.query import QueryPruning, SeismicSearch
 )
 @options.two_step
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the explanation as one HTML page; implies --explain.",
+)
+@click.option("--timeout", type=float, metavar="SECONDS", help="Take what the server has found by then.")
 @click.option("--dry-run", is_flag=True, help="Print the search body and send nothing.")
 @options.query_encoders
 @options.cluster
@@ -58,6 +69,8 @@ def search(
     added: tuple[str, ...],
     two_step: QueryPruning | None,
     explain: bool,
+    html: Path | None,
+    timeout: float | None,
     dry_run: bool,
     bundle: str | None,
     dense_bundle: str | None,
@@ -76,6 +89,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
       osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
+      osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
@@ -83,25 +97,29 @@ def search(
         cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic, added), query_side
     )
     searcher = next(iter(searchers.values()))
-    asked: dict[str, Any] = {
+    explain = explain or html is not None
+    asked: Options = {
         "mode": mode,
         "size": size,
         "filter": _filter(filter_),
         "explain": explain,
         "weights": _weights(weights),
         "two_step": two_step,
+        "timeout": timeout,
     }
     if dry_run:
         click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
         return
     result = searcher.search(question, **asked)
+    texts = [marked(hit, searcher) for hit in result.hits] if explain else []
+    if html:
+        html.write_text(explanation_page(question, mode, result, texts), encoding="utf-8")
     if as_json:
-        click.echo(
-            orjson.dumps({"took_ms": result.took_ms, "notices": result.notices, "hits": list(map(asdict, result.hits))})
-        )
+        hits = [hit_json(*each) for each in zip_longest(result.hits, texts)]
+        click.echo(orjson.dumps({"took_ms": result.took_ms, "notices": result.notices, "hits": hits}))
         return
     # Ids and texts may look like rich's markup.
-    printer().print(hits_table(result, explain=explain), markup=False)
+    printer().print(hits_table(result, texts), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
 

@@ -3,32 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from opensearch_splade.errors import ClusterError
 from opensearch_splade.evaluation.systems import System
-from opensearch_splade.transport import asking
-from opensearch_splade.types import Json
+from opensearch_splade.query import SearchClient
+from opensearch_splade.query.answer import incomplete
+from opensearch_splade.query.batches import BATCH, refusal, together
+from opensearch_splade.query.conversation import held
 
-BATCH = 32  # questions of one request
-_PATIENCE_S = 4.0  # for each of them
 _NAMED = 3
-_REFUSALS = {400, 413, 429, 503}
-"""A body that cannot be parsed is refused with all others of its request; so are bodies that are too large together."""
-
-
-class BatchClient(Protocol):
-    """What is used of an ``opensearchpy.OpenSearch``."""
-
-    def msearch(self, *, body: Any, index: Any, params: Any) -> Any:
-        """``POST {index}/_msearch``."""
-        ...
-
-    def search(self, *, index: Any, body: Any) -> Any:
-        """``POST {index}/_search``."""
-        ...
 
 
 class AskingError(ClusterError):
@@ -62,7 +48,7 @@ class Asked:
 
 
 def ask(
-    client: BatchClient,
+    client: SearchClient,
     system: System,
     queries: Mapping[str, str],
     depth: int,
@@ -87,9 +73,14 @@ def ask(
     questions = list(queries.items())
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
-        bodies = {query: system.ranking_body(text, depth) for query, text in batch}
-        for query in dict(_answers(client, system, bodies, depth, asked)):
-            failures |= dict(_answers(client, system, {query: bodies[query]}, depth, asked))
+        bodies = [system.ranking_body(text, depth) for _, text in batch]
+        answers = held(client, together(system.index, bodies, failure=_failure))
+        for (query, _), answer in zip(batch, answers, strict=True):
+            if isinstance(answer, ClusterError):
+                failures[query] = str(answer)
+            else:
+                asked.run[query] = _ranking(answer, depth)
+                asked.notices.update(_notices(answer, system.fingerprints))
         on_questions(len(batch))
         if not asked.run:  # it is the system, not some questions
             break
@@ -98,36 +89,9 @@ def ask(
     return asked
 
 
-def _answers(
-    client: BatchClient, system: System, bodies: Mapping[str, Json], depth: int, asked: Asked
-) -> Iterator[tuple[str, str]]:
-    """Notes the rankings, and gives what failed: query and reason."""
-    lines = [line for body in bodies.values() for line in ({}, body)]
-    params: Json = {"request_timeout": max(30.0, _PATIENCE_S * len(bodies))}
-    try:
-        with asking(system.index):
-            answers = client.msearch(index=system.index, body=lines, params=params)["responses"]
-    except ClusterError as error:
-        if getattr(error.__cause__, "status_code", None) not in _REFUSALS:
-            raise
-        yield from ((query, str(error)) for query in bodies)
-        return
-    for query, answer in zip(bodies, answers, strict=True):
-        if reason := _failure(answer):
-            yield query, reason
-        else:
-            asked.run[query] = _ranking(answer, depth)
-            asked.notices.update(_notices(answer, system.fingerprints))
-
-
 def _failure(answer: Mapping[str, Any]) -> str:
-    if error := answer.get("error"):
-        causes = error.get("root_cause") or [error] if isinstance(error, dict) else []
-        return "; ".join(dict.fromkeys(str(cause.get("reason", cause)) for cause in causes)) or str(error)
-    if answer["timed_out"]:
-        return "the server ran out of time"
-    shards = answer["_shards"]
-    return f"{shards['failed']} of {shards['total']} shards did not answer" if shards["failed"] else ""
+    """A ranking in part is none."""
+    return refusal(answer) or "; ".join(incomplete(answer))
 
 
 def _ranking(answer: Mapping[str, Any], depth: int) -> dict[str, float]:

@@ -6,9 +6,9 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from opensearch_splade.evaluation.asking import BatchClient
 from opensearch_splade.evaluation.results import Latency
 from opensearch_splade.evaluation.systems import System
+from opensearch_splade.query import SearchClient
 from opensearch_splade.transport import asking
 
 SHOWN = 10  # hits with their text: what a user sees
@@ -17,7 +17,7 @@ _WARM_UP = 5  # searches that are not counted: they load what the first ones alw
 
 
 def time_searches(
-    client: BatchClient, system: System, queries: Mapping[str, str], on_question: Callable[[], None] = lambda: None
+    client: SearchClient, system: System, queries: Mapping[str, str], on_question: Callable[[], None] = lambda: None
 ) -> Latency:
     """Times a system over a sample of the questions, spread evenly.
 
@@ -56,7 +56,7 @@ def percentile(values: Sequence[float], share: int) -> float:
     return ordered[max(0, math.ceil(share / 100 * len(ordered)) - 1)]
 
 
-def _took_ms(client: BatchClient, system: System, text: str) -> float:
+def _took_ms(client: SearchClient, system: System, text: str) -> float:
     """What the server says that one search took, in milliseconds."""
     spec, searcher = system.spec, system.searcher
     if searcher and spec.mode and not spec.has_stages:  # as an application asks: hybrids take two requests

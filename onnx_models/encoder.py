@@ -184,6 +184,20 @@ class SparseEncoder:
         token_ids, weights, [count] = self._query.strongest([tokens])
         return self.features(token_ids[0, :count], weights[0, :count])
 
+    def places(self, text: str) -> list[tuple[str, int, int]]:
+        """Where features stand in a text: each token's feature, the index of its first character and past its last.
+
+        Args:
+            text: A document, of any length; special tokens have no place.
+
+        Raises:
+            BundleError: The prompt has an echo.
+        """
+        [(token_ids, spans)] = self.tokenizer.offsets([text])
+        names = self.vocabulary.features
+        found = zip(token_ids, spans, strict=True)
+        return [(names[token], *span) for token, span in found if token < len(names) and names[token]]
+
     def features(self, token_ids: npt.NDArray[np.int32], weights: npt.NDArray[np.float32]) -> Features:
         """One row by name."""
         names = self.vocabulary.features

@@ -1,6 +1,7 @@
 """From weights to OpenSearch's query DSL, and the searcher. Loads no model library and no client."""
 
 from opensearch_splade.query.added_features import WithFeatures
+from opensearch_splade.query.answer import SearchResult
 from opensearch_splade.query.body import Returned, search_body
 from opensearch_splade.query.boosts import boosted, constant_boost, feature_boost, user_query
 from opensearch_splade.query.clauses import (
@@ -15,18 +16,22 @@ from opensearch_splade.query.clauses import (
 )
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
+from opensearch_splade.query.conversation import SearchClient
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import hybrid, linear
 from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
+from opensearch_splade.query.highlights import Highlight, highlights
 from opensearch_splade.query.late_interaction import by_late_interaction, late_interaction
 from opensearch_splade.query.learned_rescoring import LearnedRescorer
+from opensearch_splade.query.leg_scores import similarity
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
 from opensearch_splade.query.nearest import VectorKind, knn_within
+from opensearch_splade.query.plan import Options, Wanted
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.rank_functions import LINEAR, logarithm, saturation, sigmoid
 from opensearch_splade.query.rescoring import rescored
-from opensearch_splade.query.searcher import SearchClient, Searcher, SearchResult
+from opensearch_splade.query.searcher import AsyncSearcher, Searcher
 from opensearch_splade.query.seismic_search import SeismicSearch
 from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 from opensearch_splade.query.two_phase import two_phase
@@ -35,13 +40,16 @@ from opensearch_splade.query.two_step import in_two_steps
 __all__ = [
     "LINEAR",
     "MAX_NEURAL_SPARSE_WEIGHT",
+    "AsyncSearcher",
     "Bound",
     "Fit",
     "Fusion",
     "FusionMethod",
+    "Highlight",
     "LearnedRescorer",
     "Leg",
     "Mode",
+    "Options",
     "PrunedQueries",
     "QueryPruning",
     "Returned",
@@ -50,6 +58,7 @@ __all__ = [
     "Searcher",
     "SeismicSearch",
     "VectorKind",
+    "Wanted",
     "WithFeatures",
     "best_passage",
     "boosted",
@@ -60,6 +69,7 @@ __all__ = [
     "filtered",
     "fit",
     "fuse",
+    "highlights",
     "hybrid",
     "in_two_steps",
     "knn",
@@ -81,6 +91,7 @@ __all__ = [
     "seismic",
     "shares",
     "sigmoid",
+    "similarity",
     "two_phase",
     "user_query",
     "weighted_terms",

@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
+from opensearch_splade.query.answer import SearchResult
 from opensearch_splade.query.body import MAX_RESULT_WINDOW
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.fusion_spec import Fusion
 from opensearch_splade.query.mode import Mode
-from opensearch_splade.query.searcher import SearchResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

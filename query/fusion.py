@@ -66,7 +66,7 @@ def hybrid(
         QueryError: The number of legs, the method, the weights or the bounds are out of bounds, or a leg holds a
             hybrid itself.
     """
-    fusion = _chosen(method, weights)
+    fusion = chosen(method, weights)
     if fusion.normaliser == "raw":
         return linear(legs, weights=fusion.weights or None, filter=filter), None
     _require(fusion, capabilities)
@@ -139,7 +139,8 @@ def _require(fusion: Fusion, capabilities: Capabilities) -> None:
         ) from error
 
 
-def _chosen(method: FusionMethod | Fusion, weights: Sequence[float] | None) -> Fusion:
+def chosen(method: FusionMethod | Fusion, weights: Sequence[float] | None) -> Fusion:
+    """The fusion that a method and weights beside it amount to."""
     fusion = method if isinstance(method, Fusion) else Fusion.parse(method)
     if weights is not None:
         _check_weights(weights)

@@ -40,9 +40,17 @@ ANN = seismic(WEIGHTS, {"fox": 1, "dog": 2, "run": 3}, ceiling=16, k=10, capabil
     [
         (SPARSE, STRONG, SPARSE),
         (weighted_terms(WEIGHTS), weighted_terms({"fox": 3.0}), weighted_terms(WEIGHTS)),
-        (best_passage(SPARSE), best_passage(STRONG), best_passage(SPARSE)),
+        (
+            best_passage(SPARSE, capabilities=SERVER),
+            best_passage(STRONG, capabilities=SERVER),
+            best_passage(SPARSE, capabilities=SERVER),
+        ),
         (filtered(SPARSE, FILTER), filtered(STRONG, FILTER), SPARSE),
-        (filtered(best_passage(SPARSE), FILTER), filtered(best_passage(STRONG), FILTER), best_passage(SPARSE)),
+        (
+            filtered(best_passage(SPARSE, capabilities=SERVER), FILTER),
+            filtered(best_passage(STRONG, capabilities=SERVER), FILTER),
+            best_passage(SPARSE, capabilities=SERVER),
+        ),
         (match_none(), match_none(), match_none()),
     ],
 )
@@ -103,8 +111,8 @@ def test_a_filter_goes_where_the_processor_sees_the_clause() -> None:
 @pytest.mark.parametrize(
     ("query", "more", "message"),
     [
-        (best_passage(SPARSE), {}, "silently: neural_sparse stands in nested"),
-        (filtered(best_passage(SPARSE), FILTER), {}, "stands in nested"),
+        (best_passage(SPARSE, capabilities=SERVER), {}, "silently: neural_sparse stands in nested"),
+        (filtered(best_passage(SPARSE, capabilities=SERVER), FILTER), {}, "stands in nested"),
         ({"bool": {"must": [SPARSE, match("fox")]}}, {}, "stands in bool.must"),
         ({"hybrid": {"queries": [match("fox"), SPARSE]}}, {}, "stands in hybrid"),
         ({"function_score": {"query": {"bool": {"should": [SPARSE]}}}}, {}, "stands in function_score"),

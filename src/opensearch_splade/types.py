@@ -196,6 +196,31 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
+class LegScore:
+    """What one ranking gave to a hit: ``weight * normalised``.
+
+    Attributes:
+        leg: ``bm25``, ``weighted-terms``, ``neural-sparse`` or ``knn``.
+        score: In that ranking, by the server.
+        normalised: What the fusion made of it: a number in [0, 1], or 1 / (60 + rank) of RRF; 0 where the hit matches
+            but is not among the candidates of this ranking. Of a ranking asked alone the score.
+        weight: Of the ranking in the fusion.
+        why: The parts of ``score``, strongest first; kNN has none.
+    """
+
+    leg: str
+    score: float
+    normalised: float
+    weight: float
+    why: Sequence[Contribution] = ()
+
+    @property
+    def contribution(self) -> float:
+        """The product: a summand of the hit's score."""
+        return self.weight * self.normalised
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One search result.
 
@@ -207,6 +232,7 @@ class Hit:
         metadata: Pass-through fields.
         why: What each feature gave, strongest first; empty unless the search was asked to explain.
         passage: Which part of the text that is of, where a document has passages within it.
+        legs: What each ranking gave; empty unless the search was asked to explain.
     """
 
     id: str
@@ -216,3 +242,4 @@ class Hit:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     why: Sequence[Contribution] = ()
     passage: str = ""
+    legs: Sequence[LegScore] = ()

@@ -1,0 +1,202 @@
+"""What a question becomes before it is sent: the rankings, the query weights and the search body."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+from opensearch_splade.errors import QueryError
+from opensearch_splade.query.body import Returned, ranking_only, search_body
+from opensearch_splade.query.clauses import filtered
+from opensearch_splade.query.fusion import chosen, hybrid, pool_depth
+from opensearch_splade.query.legs import Question
+from opensearch_splade.query.limits import count_clauses
+from opensearch_splade.query.mode import Mode
+from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.two_step import in_two_steps
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opensearch_splade.query.fusion_spec import Fusion
+    from opensearch_splade.query.mode import Leg
+    from opensearch_splade.query.pruning import QueryPruning
+    from opensearch_splade.query.target import Target
+    from opensearch_splade.types import Json
+
+
+class Options(TypedDict, total=False):
+    """``Wanted`` as keyword arguments: ``search("fox", mode="bm25", size=5)``."""
+
+    mode: Mode | str
+    size: int
+    start: int
+    filter: Json | None
+    weights: Sequence[float] | None
+    explain: bool
+    ids_only: bool
+    timeout: float | None
+    profile: bool
+    two_step: QueryPruning | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """How a question is asked.
+
+    Attributes:
+        mode: A ``Mode`` or its text, e.g. ``neural-sparse`` or ``bm25+knn:rrf``; ``hybrid`` fuses all there is.
+        size: Hits to return.
+        start: Hits to skip before them.
+        filter: One query object that hits must match, e.g. ``{"term": {"metadata.lang": "en"}}``.
+        weights: Of the legs of a hybrid, in their order.
+        explain: Tell for each hit what gave its score: what each ranking gave, and of it each feature or word. A hybrid
+            takes one more request, which asks its rankings alone.
+        ids_only: Hits come without text, which is faster where only the ranking matters.
+        timeout: Seconds that the server may take, after which it answers with what it has, and a notice says so. The
+            client waits a little longer, and then gives up. ``None`` leaves both to their own settings.
+        profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
+            since 3.6.0 fuses other candidates while it profiles.
+        two_step: Of one sparse ranking: which features find the candidates, which all features then score.
+
+    Raises:
+        QueryError: The time-out is not positive and finite.
+    """
+
+    mode: Mode | str = "hybrid"
+    size: int = 10
+    start: int = 0
+    filter: Json | None = None
+    weights: Sequence[float] | None = None
+    explain: bool = False
+    ids_only: bool = False
+    timeout: float | None = None
+    profile: bool = False
+    two_step: QueryPruning | None = None
+
+    def __post_init__(self) -> None:
+        if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
+            raise QueryError(f"a time-out of {self.timeout} s: it is at least .001 s and finite; None sets none")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A question ready to be sent.
+
+    Attributes:
+        wanted: How it is asked.
+        legs: Its rankings.
+        question: Its weights and notices.
+        body: The search as one body.
+        alone: The query of each leg with the filter.
+        depth: How many hits of each leg and shard are fused.
+        fusion: How they are; ``None`` for a single ranking.
+    """
+
+    wanted: Wanted
+    legs: tuple[Leg, ...]
+    question: Question
+    body: Json
+    alone: tuple[Json, ...]
+    depth: int
+    fusion: Fusion | None
+
+    @property
+    def is_ranking(self) -> bool:
+        """Whether hits come without their documents: what ``sent`` does for hybrids, whose hits are read afterwards."""
+        return self.wanted.ids_only or len(self.legs) > 1
+
+    @property
+    def reads_documents(self) -> bool:
+        """Whether the documents of the hits take a second request."""
+        return len(self.legs) > 1 and not self.wanted.ids_only
+
+    @property
+    def sent(self) -> Json:
+        """The first request's body."""
+        return ranking_only(self.body) if self.is_ranking else self.body
+
+    @property
+    def returned(self) -> Returned:
+        """What is wanted of each hit."""
+        return "text and weights" if self.wanted.explain and self.question.weights else "text"
+
+
+def plan(text: str, target: Target, wanted: Wanted) -> Plan:
+    """Build the search.
+
+    Raises:
+        QueryError: The question, mode, page or weights are out of bounds.
+        TargetError: The index or the encoders lack what the mode asks.
+        CapabilityError: The server cannot do what the mode asks.
+    """
+    mode = wanted.mode if isinstance(wanted.mode, Mode) else Mode.parse(wanted.mode)
+    legs = mode.legs or target.legs
+    question = _question(text, target, legs, wanted.filter)
+    depth = pool_depth(wanted.start + wanted.size)
+    fusion = chosen(mode.fusion or "min_max", wanted.weights) if len(legs) > 1 else None
+    queries = [question.leg(leg, k=depth) for leg in legs]
+    question.notices += _missing(mode, target)
+    query, pipeline = _query(queries, fusion, legs, target, wanted, depth)
+    returned: Returned = "text and weights" if wanted.explain and question.weights else "text"
+    body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
+    if wanted.explain and legs == ("bm25",):
+        body["explain"] = True
+    if target.store == "documents":  # of the passages of a document the best one is its hit
+        if len(legs) == 1:
+            body["collapse"] = {"field": "id"}
+        else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
+            body["size"], body["from"] = depth, 0
+    if wanted.timeout is not None:
+        body["timeout"] = f"{math.ceil(wanted.timeout * 1000)}ms"
+    if wanted.profile and len(legs) == 1:
+        body["profile"] = True
+    if wanted.two_step:
+        body = in_two_steps(body, wanted.two_step)
+    alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
+    return Plan(wanted, legs, question, body, alone, depth, fusion)
+
+
+def _question(text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None) -> Question:
+    # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
+    copies = len(legs) + (target.seismic is not None)
+    reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
+    counted = sum(leg != "knn" for leg in legs)
+    return Question(text, target, room=target.capabilities.max_clause_count - reserved, counted_legs=counted)
+
+
+def _query(
+    queries: Sequence[Json],
+    fusion: Fusion | None,
+    legs: tuple[Leg, ...],
+    target: Target,
+    wanted: Wanted,
+    depth: int,
+) -> tuple[Json, Json | None]:
+    """The query with its filter, and the pipeline that fuses it."""
+    if fusion is None:
+        if wanted.weights is not None:
+            raise QueryError(f"weights are for the legs of a hybrid; here {legs[0]} is asked alone")
+        return (filtered(queries[0], wanted.filter) if wanted.filter else queries[0]), None
+    if wanted.start and fusion.normaliser != "raw":
+        target.capabilities.require(PAGINATION_DEPTH)
+    return hybrid(
+        queries,
+        method=fusion,
+        filter=wanted.filter or None,
+        pagination_depth=depth,
+        capabilities=target.capabilities,
+    )
+
+
+def _missing(mode: Mode, target: Target) -> list[str]:
+    """What ``hybrid`` fuses fewer rankings for than the index or the encoders would allow."""
+    if mode.legs:
+        return []
+    given: list[tuple[Leg, object]] = [
+        ("neural-sparse", target.sparse or target.meta.sparse),
+        ("knn", target.dense or target.meta.dense),
+    ]
+    lacks = [target.lacks(leg) for leg, anything in given if anything]
+    return [f"hybrid without that ranking: {lack}" for lack in lacks if lack]
