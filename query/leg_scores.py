@@ -1,7 +1,7 @@
 """What each ranking of a hybrid gave to a hit: the server's fusion done once more, from its rankings asked alone.
 
 The server's own explanation (``hybrid_score_explanation``) is no source: 3.6.0 pairs it with hits by place, where it
-may meet a neighbour's, and its normalised scores are not those that were added up (.2 % off on SciFact).
+may meet a neighbour's, and a min_max hybrid that is asked to explain has other scores (.2 % off on SciFact).
 """
 
 from __future__ import annotations

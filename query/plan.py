@@ -57,7 +57,7 @@ class Wanted:
         timeout: Seconds that the server may take, after which it answers with what it has, and a notice says so. The
             client waits a little longer, and then gives up. ``None`` leaves both to their own settings.
         profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
-            since 3.6.0 fuses other candidates while it profiles.
+            since 3.6.0 gives other scores while it profiles.
         two_step: Of one sparse ranking: which features find the candidates, which all features then score.
 
     Raises:

@@ -338,3 +338,17 @@ def test_the_environment_names_the_cluster(asked: list[str], node: RunningNode) 
     environment = {**os.environ, "OPENSEARCH_URL": node.url}
     result = CliRunner(env=environment).invoke(main, ["search", "fox", *asked[:2], "--json"])
     assert json.loads(result.stdout)["hits"][0]["id"] == "1"
+
+
+@pytest.mark.server
+def test_search_explains_on_a_page_and_as_json(asked: list[str], tmp_path: Path) -> None:
+    """The page marks the word that matched; JSON has the arithmetic of the ranking and the word's place."""
+    page = tmp_path / "why.html"
+    told = ["--mode", "neural-sparse", "--html", str(page), "--timeout", "20", "--json"]
+    [hit] = json.loads(osplade("search", "fox", *asked, *told).stdout)["hits"]
+    [leg] = hit["legs"]
+    assert leg["contribution"] == leg["score"] == hit["score"]
+    assert sum(part["share"] for part in leg["why"]) == pytest.approx(1)
+    [word] = hit["marked"]["words"]
+    assert hit["marked"]["text"][word["start"] : word["end"]].lower() == "fox"
+    assert '<mark class="much" title="100.0%">' in page.read_text(encoding="utf-8")

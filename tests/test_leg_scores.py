@@ -146,3 +146,18 @@ def test_awaited_answers_are_the_same(animals: dict[int, Searcher], node: Runnin
     assert one.hits == animals[1].search(QUESTION, explain=True).hits
     assert [result.hits for result in many[:-1]] == [animals[1].search(word).hits for word in WORDS]
     assert isinstance(many[-1], QueryError)
+
+
+def test_several_indices_behind_one_name(client: OpenSearch, index_name: str) -> None:
+    """An alias over indices is explained too, or a notice says that it is not; it never fails for it."""
+    capabilities = probe(client)
+    documents = list(_documents())[:120]
+    for part in (1, 2):
+        body = index_body(sparse=META.sparse, dense=META.dense, shards=part, capabilities=capabilities)
+        client.indices.create(index=f"{index_name}-{part}", body=body | {"aliases": {index_name: {}}})
+        lines = documents[(part - 1) * 60 : part * 60]
+        assert not client.bulk(index=f"{index_name}-{part}", body=lines, refresh=True)["errors"]
+    words = Words(dict.fromkeys(WORDS, 1.0))
+    asker = Searcher(client, index_name, capabilities=capabilities, sparse=words, dense=Compass([0.6, 0.8]))
+    for mode in FUSED:
+        assert_adds_up(asker.search(QUESTION, mode=mode, explain=True, size=60))
