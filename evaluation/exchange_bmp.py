@@ -1,0 +1,1 @@
+"""BMP: Block-Max Pruning reads CIFF, and holds a weight in one byte."""
