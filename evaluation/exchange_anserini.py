@@ -11,7 +11,9 @@ from opensearch_splade.evaluation.exchange import SCALE, Vector, counts, new_fil
 
 
 def write_anserini(vectors: Iterable[Vector], path: Path, scale: float = SCALE) -> int:
-    """Writes vector by vector and says how many there were. Index them with ``-collection JsonVectorCollection -impact``.
+    """Writes vector by vector and says how many there were.
+
+    Anserini indexes the folder with ``-collection JsonVectorCollection -impact -pretokenized``.
 
     Raises:
         SourceError: The file exists or cannot be written, or an id holds white space.
