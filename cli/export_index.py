@@ -145,7 +145,7 @@ def _write(vectors: Iterator[Vector], path: Path, format_: str, scale: float | N
 def _write_questions(questions: list[Vector], path: Path, format_: str, scale: float | None) -> int:
     match format_:
         case "bmp":
-            return write_bmp_queries(questions, path, scale or SCALE)
+            return write_bmp_queries(questions, path)
         case "seismic":
             return write_seismic(questions, path)
         case _:

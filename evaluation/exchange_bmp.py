@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from opensearch_splade.errors import SourceError
-from opensearch_splade.evaluation.exchange import SCALE, Vector, counts, new_file, repeated, without_space
+from opensearch_splade.evaluation.exchange import Counts, Vector, counts, new_file, repeated, without_space
 from opensearch_splade.evaluation.exchange_ciff import write_ciff
+from opensearch_splade.types import Features
 
 MOST = 255
+QUERY_MOST = 32
 TERMS = 65_536
 
 
@@ -31,8 +33,8 @@ def _numbered(vectors: Iterable[Vector]) -> Iterator[Vector]:
         yield id_, features
 
 
-def write_bmp_queries(questions: Iterable[Vector], path: Path, scale: float = SCALE) -> int:
-    """Questions as ``id: tokens``, each token as often as it weighs. BMP scales them so that the largest is 32.
+def write_bmp_queries(questions: Iterable[Vector], path: Path) -> int:
+    """Questions as ``id: tokens``, each token as often as it weighs, the heaviest 32 times as BMP would make it.
 
     Empty questions are left out, which BMP cannot read.
 
@@ -44,7 +46,13 @@ def write_bmp_queries(questions: Iterable[Vector], path: Path, scale: float = SC
         for id_, features in questions:
             if ":" in id_:
                 raise SourceError(f"BMP ends a question's id at the first colon, and {id_!r} holds one. Rename it.")
-            if text := repeated(counts(features, scale)):
-                file.write(f"{without_space(id_)}: {text}\n".encode())
+            if whole := query_counts(features):
+                file.write(f"{without_space(id_)}: {repeated(whole)}\n".encode())
                 count += 1
     return count
+
+
+def query_counts(features: Features) -> Counts:
+    """A question's weights as BMP takes them: whole, the largest 32."""
+    largest = max(features.values(), default=0)
+    return counts(features, QUERY_MOST / largest) if largest > 0 else {}
