@@ -2,11 +2,11 @@
 
     python benchmarks/engines.py ../shared/data/scifact:eval-scifact ../shared/data/cacm:eval-cacm
 
-Vectors and encoded questions are read from the index once and given to every engine; encoding is not timed. One question
-at a time, ten hits, after five that are not counted. Each engine asks in a process of its own; memory is what that process
-grew by, and for OpenSearch the index on disk, texts and dense vectors included. `agree` is the share of hits
-that are within the exact ten best, ties counted in. BMP weighs by whole numbers: `exact of bmp's` ranks by the same ones.
-bm25s is given OpenSearch's own tokens. Needs: pip install bmp pyseismic-lsr bm25s; what is missing is left out and named.
+Vectors and encoded questions are read from the index once and given to every engine; encoding is not timed. One
+question at a time, ten hits, after five that are not counted. Each engine asks in a process of its own; memory is what
+that process grew by, and for OpenSearch the index on disk, texts and dense vectors included. `agree` is the share of
+hits that are within the exact ten best, ties counted in. BMP weighs by whole numbers: `exact of bmp's` ranks by the
+same ones. bm25s is given OpenSearch's own tokens. What is missing of pip install opensearch-splade[engines] is named.
 """
 
 from __future__ import annotations

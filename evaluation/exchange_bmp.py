@@ -1,4 +1,8 @@
-"""BMP: Block-Max Pruning reads CIFF. A weight is one byte there (larger ones would wrap around), a term number two."""
+"""BMP: Block-Max Pruning reads CIFF. A weight is one byte there (larger ones would wrap around), a term number two.
+
+A score is two bytes: a question of many heavy terms can wrap around. And bmp 0.2.8 never scores the last block of its
+candidates, the one with the lowest bound: small indices and questions of one term may miss hits.
+"""
 
 from __future__ import annotations
 
