@@ -81,8 +81,8 @@ def bmp(folder: Path) -> Ask:
     return ask
 
 
-def seismic(folder: Path, cut: int = 64, heap: float = 1.0) -> Ask:
-    """Seismic, which is approximate."""
+def seismic(folder: Path, cut: int = 64, heap: float = 0.5) -> Ask:
+    """Seismic, which is approximate: the more so, the fewer terms it asks (cut) and the higher its heap factor."""
     from seismic import SeismicIndex, get_seismic_string
 
     index = SeismicIndex.load(str(folder / "seismic.index.seismic"))

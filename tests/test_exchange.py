@@ -230,3 +230,22 @@ def test_command_writes_what_the_index_holds(tmp_path: Path, node: RunningNode, 
     whole = {id_: {n: c for n, w in v.items() if (c := round(SCALE * w))} for id_, v in exact.items()}  # type: ignore[attr-defined]
     assert {one["id"]: one["vector"] for one in lines(tmp_path / "anserini" / "vectors.jsonl")} == whole
     assert dict(read_ciff(tmp_path / "ciff" / "index.ciff")) == whole
+
+
+def test_numbered_fields_are_exported_by_name(tmp_path: Path, node: RunningNode, index_name: str) -> None:
+    """A ``sparse_vector`` field keeps token numbers; its export names the features that ``rank_features`` has."""
+    source = tmp_path / "docs.jsonl"
+    source.write_text('{"_id": "d", "text": "Version 3.11 of Python runs over the hill."}\n')
+    found = []
+    for field in ("rank_features", "sparse_vector"):
+        index = f"{index_name}-{field}"
+        made = ["ingest", str(source), "--index", index, "--bundle", "splade-tiny", "--sparse-field", field]
+        told = ["export-index", index, "--format", "seismic", "--out", str(tmp_path / field)]
+        for command in (made, told):
+            result = CliRunner().invoke(main, [*command, "--url", node.url])
+            if "sparse_vector" in command and result.exit_code and "3.3" in result.output:
+                pytest.skip(result.output)
+            assert result.exit_code == 0, result.output
+        (line,) = lines(tmp_path / field / "documents.jsonl")
+        found.append(line["vector"])
+    assert found[0] == pytest.approx(found[1], rel=0.01)
