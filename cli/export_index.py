@@ -12,7 +12,7 @@ from rich.progress import Progress, TaskID
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.wiring import QUERY_SIDES, Cluster, QueryBundles, open_cluster, open_searchers
-from opensearch_splade.errors import TargetError
+from opensearch_splade.errors import SourceError, TargetError
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.evaluation.exchange import FIELDS, SCALE, Vector, named, vectors_of, write_topics
 from opensearch_splade.evaluation.exchange_anserini import write_anserini
@@ -46,7 +46,7 @@ _FILES = {
     help=f"Whole weights are round(SCALE * weight). [default: {SCALE:g}; bmp: what makes the largest one 255]",
 )
 @click.option("--query-side", type=click.Choice(QUERY_SIDES), default="auto", show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be written; passages are not counted.")
 @options.query_encoders
 @options.cluster
 @options.as_json
@@ -84,6 +84,9 @@ def export_index(
         raise TargetError(f"index {index!r} holds no sparse vectors; name one made by osplade ingest --bundle.")
     bundles = QueryBundles(bundle, dense_bundle, query_prune, seismic)
     documents, topics = (out / name for name in _FILES[format_])
+    for path in (documents, *([topics] if collection else [])):
+        if path.exists():
+            raise SourceError(f"{path} exists, and nothing is overwritten. Name another folder.")
     with asking(index):
         total = int(cluster.client.count(index=index)["count"])
     asked = _questions(cluster, index, bundles, query_side, collection, split) if collection else []

@@ -224,6 +224,8 @@ def test_command_writes_what_the_index_holds(tmp_path: Path, node: RunningNode, 
     }
     assert not (tmp_path / "ciff").exists()
     assert export("seismic")["vectors"] == export("anserini")["vectors"] == export("ciff")["vectors"] == 3
+    again = ["export-index", index_name, "--format", "ciff", "--out", str(tmp_path / "ciff"), "--dry-run", *url]
+    assert "nothing is overwritten" in CliRunner().invoke(main, again).output
     exact = {str(one["id"]): one["vector"] for one in lines(tmp_path / "seismic" / "documents.jsonl")}
     assert exact.keys() == {"d0", "d1", "d2"}
     assert all(exact.values())
