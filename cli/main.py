@@ -15,6 +15,7 @@ _COMMANDS = (
     "demo",
     "eval",
     "export",
+    "export-index",
     "families",
     "ingest",
     "inspect",
