@@ -201,7 +201,9 @@ def test_command_writes_what_the_index_holds(tmp_path: Path, node: RunningNode, 
     texts = ["A fox runs over the hill.", "Version 3.11 of Python.", "Trains leave at noon."]
     source.write_text("".join(json.dumps({"_id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(texts)))
     url = ["--url", node.url]
-    made = CliRunner().invoke(main, ["ingest", str(source), "--index", index_name, "--bundle", "splade-tiny", *url])
+    files = ["--dead-letters", str(tmp_path / "dead.jsonl")]  # the ledger lies beside them
+    command = ["ingest", str(source), "--index", index_name, "--bundle", "splade-tiny", *files, *url]
+    made = CliRunner().invoke(main, command)
     assert made.exit_code == 0, made.output
 
     def export(format_: str, *more: str) -> dict[str, object]:
@@ -242,6 +244,7 @@ def test_numbered_fields_are_exported_by_name(tmp_path: Path, node: RunningNode,
     for field in ("rank_features", "sparse_vector"):
         index = f"{index_name}-{field}"
         made = ["ingest", str(source), "--index", index, "--bundle", "splade-tiny", "--sparse-field", field]
+        made += ["--dead-letters", str(tmp_path / "dead.jsonl")]
         told = ["export-index", index, "--format", "seismic", "--out", str(tmp_path / field)]
         for command in (made, told):
             result = CliRunner().invoke(main, [*command, "--url", node.url])
