@@ -195,8 +195,11 @@ def test_engines_find_the_best(tmp_path: Path, engine: str) -> None:
     assert engine == "bmp" or list(found) == best
 
 
-def test_command_writes_what_the_index_holds(tmp_path: Path, node: RunningNode, index_name: str) -> None:
+def test_command_writes_what_the_index_holds(
+    tmp_path: Path, node: RunningNode, index_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a real node: each format has the index' vectors, a dry run writes nothing."""
+    monkeypatch.chdir(tmp_path)  # where the ledger goes
     source = tmp_path / "docs.jsonl"
     texts = ["A fox runs over the hill.", "Version 3.11 of Python.", "Trains leave at noon."]
     source.write_text("".join(json.dumps({"_id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(texts)))
@@ -236,8 +239,11 @@ def test_command_writes_what_the_index_holds(tmp_path: Path, node: RunningNode, 
     assert dict(read_ciff(tmp_path / "ciff" / "index.ciff")) == whole
 
 
-def test_numbered_fields_are_exported_by_name(tmp_path: Path, node: RunningNode, index_name: str) -> None:
+def test_numbered_fields_are_exported_by_name(
+    tmp_path: Path, node: RunningNode, index_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A ``sparse_vector`` field keeps token numbers; its export names the features that ``rank_features`` has."""
+    monkeypatch.chdir(tmp_path)  # where the ledger goes
     source = tmp_path / "docs.jsonl"
     source.write_text('{"_id": "d", "text": "Version 3.11 of Python runs over the hill."}\n')
     found = []
