@@ -305,7 +305,7 @@ def test_options_that_do_not_fit(options: list[str], message: str) -> None:
 
 
 def test_a_question_goes_by_ids() -> None:
-    """Tokens by id, as many candidates as a hybrid looks at, more features than the server's ten."""
+    """Tokens by id, as many candidates as a hybrid of that page looks at, more features than the server's ten."""
     body = searcher(Numbered({"fox": 2.0, "dog": 1.0})).body("fox dog", mode="neural-sparse")
     assert body["query"] == {
         "neural_sparse": {
@@ -317,7 +317,7 @@ def test_a_question_goes_by_ids() -> None:
     }
     deep = searcher(Numbered({"fox": 2.0}), how=SeismicSearch(7, 1.5))
     clause = deep.body("fox", mode="neural-sparse", size=300, start=50)["query"]["neural_sparse"]["sparse"]
-    assert clause["method_parameters"] == {"k": 350, "top_n": 7, "heap_factor": 1.5}
+    assert clause["method_parameters"] == {"k": 1_000, "top_n": 7, "heap_factor": 1.5}
     assert searcher(Numbered({})).body("unknown", mode="neural-sparse")["query"] == {"match_none": {}}
 
 
