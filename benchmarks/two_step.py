@@ -14,7 +14,6 @@ share of the first ten hits that the one-step of that query side has too.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import time
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from opensearch_splade.cli.wiring import QueryBundles, open_cluster, open_searchers
+from opensearch_splade.evaluation.latency import percentile
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.plan import processor
 from opensearch_splade.query import QueryPruning, Searcher, in_two_steps, two_phase
@@ -131,17 +131,17 @@ def _row(
     pairs = list(zip(hits[name], hits[name.split(maxsplit=1)[0]], strict=True))
     return {
         "system": name,
-        "build_p50": _percentile(build, 0.5),
-        "build_p99": _percentile(build, 0.99),
-        **{f"request_p{share:.0%}".rstrip("%"): _percentile(request, share) for share in (0.5, 0.95, 0.99)},
-        **{f"least_p{share:.0%}".rstrip("%"): _percentile(least, share) for share in (0.5, 0.95, 0.99)},
-        "took_p50": _percentile(took, 0.5),
+        "build_p50": _rounded(build, 50),
+        "build_p99": _rounded(build, 99),
+        **{f"request_p{share}": _rounded(request, share) for share in (50, 95, 99)},
+        **{f"least_p{share}": _rounded(least, share) for share in (50, 95, 99)},
+        "took_p50": _rounded(took, 50),
         "same": round(sum(len(one & whole) for one, whole in pairs) / sum(len(whole) for _, whole in pairs), 4),
     }
 
 
-def _percentile(values: Sequence[float], share: float) -> float:
-    return round(sorted(values)[math.ceil(share * len(values)) - 1], 2)
+def _rounded(values: Sequence[float], share: int) -> float:
+    return round(percentile(values, share), 2)
 
 
 def _print(found: dict[str, Any]) -> None:

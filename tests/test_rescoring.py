@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from four_documents import Table, index_four_documents
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, rescored, search_body
-from opensearch_splade.types import Features, Json
+from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -60,32 +61,11 @@ def test_what_the_server_would_refuse_or_misread(body: Json, query: Json, how: d
 WORDS = {"fox": 3.0, "dog": 1.0, "run": 0.5}
 
 
-class Table:
-    """A query encoder by table."""
-
-    fingerprint = "f1"
-
-    def encode_query(self, text: str) -> Features:
-        """Weights of the known words, strongest first."""
-        return {word: weight for word, weight in WORDS.items() if word in text.split()}
-
-
 @pytest.fixture
 def searchers(client: OpenSearch, index_name: str) -> tuple[Searcher, Searcher]:
     """Two over the same index: by all features, and by the strongest one."""
-    mappings = {
-        "properties": {"text": {"type": "text"}, "sparse": {"type": "rank_features"}, "id": {"type": "keyword"}},
-        "_meta": {"opensearch_splade": {"sparse": {"fingerprint": "f1", "bundle": "t", "kind": "siamese"}}},
-    }
-    client.indices.create(index=index_name, body={"mappings": mappings, "settings": {"number_of_shards": 1}})
-    # Exact in 9 bits, and the strongest feature alone ranks them otherwise.
-    stored = {"a": {"fox": 2.0}, "b": {"fox": 1.5, "dog": 2.0}, "c": {"dog": 9.0}, "d": {"fox": 1.0, "run": 0.5}}
-    lines = [part for key, sparse in stored.items() for part in (
-        {"index": {"_id": key}},
-        {"id": key, "text": " ".join(sparse), "sparse": sparse, "encoded": ["f1"]},
-    )]  # fmt: skip
-    assert not client.bulk(index=index_name, body=lines, params={"refresh": "true"})["errors"]
-    encoder, capabilities = Table(), probe(client)
+    index_four_documents(client, index_name)
+    encoder, capabilities = Table(WORDS), probe(client)
     pruned = PrunedQueries(encoder, QueryPruning(top_k=1))
     return tuple(Searcher(client, index_name, capabilities=capabilities, sparse=sparse) for sparse in (encoder, pruned))
 

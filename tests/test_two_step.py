@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from four_documents import Table, index_four_documents
 
 from opensearch_splade.errors import CapabilityError, QueryError
 from opensearch_splade.plugin.capabilities import probe
@@ -20,7 +21,7 @@ from opensearch_splade.query import (
 )
 from opensearch_splade.query.clauses import best_passage, match, match_none, seismic
 from opensearch_splade.query.requirements import NEURAL_SEARCH
-from opensearch_splade.types import Capabilities, Features, Json
+from opensearch_splade.types import Capabilities, Json
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -160,32 +161,11 @@ def test_two_phases_take_one_rule_and_a_window(rule: QueryPruning, window: int, 
         two_phase(search_body(SPARSE), rule, window=window, capabilities=SERVER)
 
 
-class Table:
-    """A query encoder by table."""
-
-    fingerprint = "f1"
-
-    def encode_query(self, text: str) -> Features:
-        """Weights of the known words, strongest first."""
-        return {word: weight for word, weight in WEIGHTS.items() if word in text.split()}
-
-
 @pytest.fixture
 def searcher(client: OpenSearch, index_name: str) -> Searcher:
     """Over four documents, one of which only a weak feature finds."""
-    mappings = {
-        "properties": {"text": {"type": "text"}, "sparse": {"type": "rank_features"}, "id": {"type": "keyword"}},
-        "_meta": {"opensearch_splade": {"sparse": {"fingerprint": "f1", "bundle": "t", "kind": "siamese"}}},
-    }
-    client.indices.create(index=index_name, body={"mappings": mappings, "settings": {"number_of_shards": 1}})
-    # Exact in 9 bits; the strongest feature alone ranks them otherwise.
-    stored = {"a": {"fox": 2.0}, "b": {"fox": 1.5, "dog": 2.0}, "c": {"dog": 9.0}, "d": {"fox": 1.0, "run": 0.5}}
-    lines = [part for key, sparse in stored.items() for part in (
-        {"index": {"_id": key}},
-        {"id": key, "text": " ".join(sparse), "sparse": sparse, "encoded": ["f1"]},
-    )]  # fmt: skip
-    assert not client.bulk(index=index_name, body=lines, params={"refresh": "true"})["errors"]
-    return Searcher(client, index_name, capabilities=probe(client), sparse=Table())
+    index_four_documents(client, index_name)
+    return Searcher(client, index_name, capabilities=probe(client), sparse=Table(WEIGHTS))
 
 
 @pytest.mark.server
