@@ -13,6 +13,7 @@ from opensearch_splade.query import SearchClient
 from opensearch_splade.query.answer import incomplete
 from opensearch_splade.query.batches import BATCH, refusal, together
 from opensearch_splade.query.conversation import held
+from opensearch_splade.query.kept_fields import translated
 
 _NAMED = 3
 
@@ -74,7 +75,7 @@ def ask(
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
         bodies = [system.ranking_body(text, depth) for _, text in batch]
-        answers = held(client, together(system.index, bodies, failure=_failure))
+        answers = held(client, translated(together(system.index, bodies, failure=_failure), system.meta))
         for (query, _), answer in zip(batch, answers, strict=True):
             if isinstance(answer, ClusterError):
                 failures[query] = str(answer)

@@ -123,7 +123,7 @@ def asking(searcher: Searcher, mode: Mode | str, weights: Sequence[float] | None
     """The way to ask one mode of an index."""
 
     def ask(text: str, size: int, ids: Sequence[str]) -> Sequence[Hit]:
-        among = {"terms": {"id": list(ids)}} if ids else None
+        among = {"terms": {searcher.target.meta.name("id"): list(ids)}} if ids else None
         return searcher.search(text, mode=mode, size=size, filter=among, weights=weights, explain=True).hits
 
     return ask

@@ -10,6 +10,7 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
+from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
@@ -38,6 +39,11 @@ class System:
     searcher: Searcher | None = None
     template: Template | None = None
     encoders: str = field(default="", compare=False)
+
+    @property
+    def meta(self) -> IndexMeta:
+        """What the index says of itself; nothing where a template asks any index."""
+        return self.searcher.target.meta if self.searcher else IndexMeta()
 
     @property
     def fingerprints(self) -> frozenset[str]:

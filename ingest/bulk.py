@@ -34,6 +34,7 @@ _TRY_AGAIN = {429, 502, 503, 504}
 _TOO_LARGE = 413
 _MALFORMED = 400
 _NOT_FOUND = 404
+_CONFLICT = 409
 _FLOODED = "read-only-allow-delete"  # what the server does to indices on a node whose disk is nearly full
 _ANSWER = {"filter_path": "items.*._id,items.*.status,items.*.error"}  # the rest is half of every answer
 _JSON_LINES = {"content-type": "application/x-ndjson"}
@@ -46,10 +47,14 @@ class Action(NamedTuple):
     Attributes:
         id: Its ``_id``.
         source: Its JSON, as bytes; ``None`` deletes what is there, if anything.
+        routing: What decides its shard, where that is not its id.
+        version: Sequence number and primary term that it must still have in the index.
     """
 
     id: str
     source: bytes | None
+    routing: str = ""
+    version: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
@@ -59,7 +64,12 @@ class Action(NamedTuple):
     @property
     def lines(self) -> bytes:
         """What ``_bulk`` is sent for it."""
-        target = b'{"_id":%b}' % orjson.dumps(self.id)
+        named: dict[str, Any] = {"_id": self.id}
+        if self.routing:
+            named["routing"] = self.routing
+        if self.version:
+            named["if_seq_no"], named["if_primary_term"] = self.version
+        target = orjson.dumps(named)
         return b'{"delete":%b}\n' % target if self.source is None else b'{"index":%b}\n%b\n' % (target, self.source)
 
 
@@ -70,11 +80,13 @@ class Failure(NamedTuple):
         id: Its ``_id``.
         reason: Why, in the server's words where it has any.
         with_request: Whether its whole request was refused.
+        superseded: Whether the index has a newer version of it than it was to be written over.
     """
 
     id: str
     reason: str
     with_request: bool = False
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +275,7 @@ class BulkWriter:
             if action.source is None and status == _NOT_FOUND and not outcome.get("error"):
                 continue  # there was nothing to delete
             self._require_index(status, outcome, reason)
-            failures.append(Failure(action.id, reason))
+            failures.append(Failure(action.id, reason, superseded=status == _CONFLICT and action.version is not None))
         return again, why
 
     def _require_index(self, status: int, outcome: dict[str, Any], reason: str) -> None:

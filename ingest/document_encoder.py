@@ -98,7 +98,8 @@ class DocumentEncoder:
         return [self._whole(document, tokens) for document, tokens in zip(documents, token_ids, strict=True)]
 
     def _whole(self, document: Document, tokens: list[int]) -> Tokenised:
-        kept = not self.gate or self.gate.passes(document.passage)
+        # Whoever moves an index brings over documents without any text too.
+        kept = bool(document.passage) and (not self.gate or self.gate.passes(document.passage))
         truncated = len(tokens) >= self.sparse.bundle.manifest.max_length  # most likely it goes on
         return Tokenised([Passage(0, len(document.text), kept)], [tokens if kept else []], truncated)
 

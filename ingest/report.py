@@ -44,7 +44,7 @@ class IngestReport:
         read: Records taken from the source.
         unchanged: In the index already, by the ledger; not encoded again.
         indexed: Acknowledged by the cluster.
-        superseded: Old dead letters of which a later version is in the index.
+        superseded: Of which a later version is in the index: old dead letters, or written in place by others meanwhile.
         dead: Put into the dead letters.
         truncated: At the bundle's maximum length, so most likely longer: what comes after it is found by BM25 only.
         featureless: Without any feature: found by BM25 and kNN only.

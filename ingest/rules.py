@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from opensearch_splade.errors import OspladeError
-from opensearch_splade.index_meta import PassagesMeta, PassageStore, SeismicMeta
+from opensearch_splade.index_meta import KeptMeta, PassagesMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.passages import PassageCutter, PassageRule
@@ -28,6 +28,7 @@ class Rules:
         gate: Which passages get a vector.
         added: Features beside the vocabulary.
         seismic: Of a ``sparse_vector`` field.
+        kept: Of documents that are written as they were.
 
     Raises:
         OspladeError: Features are to be added where keys are token ids.
@@ -39,6 +40,7 @@ class Rules:
     gate: QualityGate | None = None
     added: AddedFeatures = field(default_factory=AddedFeatures)
     seismic: SeismicMeta | None = None
+    kept: KeptMeta | None = None
 
     def __post_init__(self) -> None:
         if self.seismic and self.added.sources:
@@ -75,7 +77,8 @@ class Rules:
             marker: Fingerprints of both.
             frequencies: Counts tokens, if wanted.
         """
-        serialiser = Serialiser(sparse, marker, self.pruning, self.store if self.passages else "", self.seismic)
+        store = self.store if self.passages else ""
+        serialiser = Serialiser(sparse, marker, self.pruning, store, self.seismic, self.kept)
         cutter = None
         if self.passages:
             cutter = PassageCutter(self.passages, sparse.tokenizer, sparse.bundle.manifest.max_length)

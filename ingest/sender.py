@@ -173,14 +173,16 @@ class Sender:
         with self._blocked:
             refused, not_taken, error = outcome.result()
         dead = dict[str, str]()
+        newer = {bulk.owners[failure.id].id for failure in refused if failure.superseded}
+        self._report.superseded += len(newer)
         for failure in refused:
             document = bulk.owners[failure.id]
-            if document.id not in dead:
+            if document.id not in dead and not failure.superseded:
                 dead[document.id] = failure.reason
                 letter = DeadLetter(f"id {document.id}", failure.reason, to_record(document), document.id)
                 self._dead_letters.add(letter)
         lost = {bulk.owners[id_].id for id_ in not_taken}
-        self._report.indexed += len(bulk.documents) - len(dead.keys() | lost)
+        self._report.indexed += len(bulk.documents) - len(dead.keys() | lost | newer)
         self._report.bulks += 1
         self._tell()
         if error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from opensearch_splade.index_meta import PassageStore, SeismicMeta
+from opensearch_splade.index_meta import IndexMeta, KeptMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.bulk import Action
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.passages import Passage
@@ -53,6 +53,7 @@ class Serialiser:
         pruning: Applied to sparse vectors.
         store: How passages lie in the index; empty where documents are not cut.
         seismic: Of a ``sparse_vector`` field, whose keys are token ids; None: names.
+        kept: Of documents that are written as they were, with our fields beside theirs.
     """
 
     sparse: SparseEncoder
@@ -60,6 +61,7 @@ class Serialiser:
     pruning: PruningRule | None = None
     store: PassageStore | Literal[""] = ""
     seismic: SeismicMeta | None = None
+    kept: KeptMeta | None = None
 
     def actions(self, encoded: Sequence[Encoded], report: IngestReport) -> list[list[Action]]:
         """The actions of each document, in order; what is worth knowing is added to ``report``."""
@@ -102,7 +104,13 @@ class Serialiser:
             body["sparse"] = {**vectors[0], **one.features}
         if one.vectors:
             body["dense"] = one.vectors[0]
-        return [_action(one.document.id, body)]
+        return [_action(one.document, self._as_it_was(one, body) if self.kept else body)]
+
+    def _as_it_was(self, one: Encoded, body: Json) -> Json:
+        """All that the document had, and what we add."""
+        name = IndexMeta(kept=self.kept).name
+        ours = {name(key): value for key, value in body.items() if key not in {"title", "text", "metadata"}}
+        return {**one.document.metadata, **ours}
 
     def _passage_documents(self, one: Encoded, vectors: list[Features]) -> Iterator[Action]:
         each = iter(vectors)
@@ -113,7 +121,7 @@ class Serialiser:
             body["sparse"] = {**(next(each) if passage.kept else {}), **one.features}
             if one.vectors:
                 body["dense"] = one.vectors[number]
-            yield _action(passage_id(one.document.id, number), body)
+            yield _action(replace(one.document, id=passage_id(one.document.id, number)), body)
 
     def _common(self, one: Encoded) -> Json:
         document = one.document
@@ -127,6 +135,7 @@ class Serialiser:
         return body
 
 
-def _action(id_: str, body: Json) -> Action:
+def _action(document: Document, body: Json) -> Action:
     # A copy: orjson's own bytes keep the room that they were written in, three times what a document needs.
-    return Action(id_, bytes(memoryview(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))))
+    source = bytes(memoryview(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)))
+    return Action(document.id, source, document.routing, document.version)

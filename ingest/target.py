@@ -51,6 +51,7 @@ def meta_for(sparse: SparseEncoder, dense: DenseEncoder | None, rules: Rules) ->
         dense=DenseMeta(dense.fingerprint, dense.bundle.manifest.name, dense.dimension) if dense else None,
         passages=rules.meta,
         added=rules.added.meta,
+        kept=rules.kept,
     )
 
 

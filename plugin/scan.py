@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opensearch_splade.errors import ClusterError
+from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities, Json, Requirement
@@ -51,9 +52,11 @@ def scan(client: OpenSearch, index: str, capabilities: Capabilities, page: int =
         TargetError: There is no such index.
         ClusterError: The cluster does not answer or refuses, or a shard fails: part of an index proves nothing.
     """
-    wanted: Json = {"stored_fields": "_none_", "docvalue_fields": ["id", "hash", "encoded", "passage_count"]}
+    meta = IndexMeta.read(client, index)
+    names = {meta.name(ours): ours for ours in ("id", "hash", "encoded", "passage_count")}
+    wanted: Json = {"stored_fields": "_none_", "docvalue_fields": list(names)}
     for hits in _scan(client, index, capabilities, wanted, page):
-        yield [_stored(hit.get("fields", {})) for hit in hits]
+        yield [_stored({names[field]: values for field, values in hit.get("fields", {}).items()}) for hit in hits]
 
 
 def scan_sources(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from opensearch_splade.query.explanation import contributions, lexical_contributions
 from opensearch_splade.query.hit_json import flat, once_each, with_ids
+from opensearch_splade.query.kept_fields import renamed
 from opensearch_splade.query.leg_scores import adds_up, single_leg
 from opensearch_splade.types import Contribution, Hit
 
@@ -95,7 +96,8 @@ class Reading:
                 f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: its "
                 "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
             )
-        return SearchResult(hits, self.answer["took"], plan.sent, tuple(self.notices), self.answer.get("profile"))
+        sent = renamed(plan.sent, target.meta)
+        return SearchResult(hits, self.answer["took"], sent, tuple(self.notices), self.answer.get("profile"))
 
 
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.clauses import best_passage, knn, match, neural_sparse, seismic, weighted_terms
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_tokens, fit, fit_text
+from opensearch_splade.query.text_clauses import multi_match
 
 if TYPE_CHECKING:
     from opensearch_splade.query.mode import Leg
@@ -65,13 +66,13 @@ class Question:
         """
         self._target.require(leg)
         if leg == "bm25":
-            return match(self._fitted_text())
+            return self._lexical()
         if leg == "weighted-terms":
             return self._over_passages(weighted_terms(self._fitted(math.inf), self._target.sparse_field))
         if leg == "neural-sparse":
             return self._over_passages(self._neural_sparse(k))
         vector = self._target.dense.embed_query(self.text) if self._target.dense else []
-        return knn(vector, k, capabilities=self._target.capabilities)
+        return knn(vector, k, field=self._target.dense_field, capabilities=self._target.capabilities)
 
     def _over_passages(self, clause: Json) -> Json:
         if self._target.store != "nested":
@@ -93,9 +94,18 @@ class Question:
             capabilities=target.capabilities,
         )
 
-    def _fitted_text(self) -> str:
-        text, left_out = fit_text(self.text, max_clauses=self._share())
-        self._room -= count_tokens(text)
+    def _lexical(self) -> Json:
+        fields = self._target.text_fields
+        text = self._fitted_text(len(fields))
+        if len(fields) == 1:
+            return match(text, fields[0])
+        # What a word gives in each field is added up, and so can be explained.
+        return multi_match(text, dict.fromkeys(fields, 1.0), how="most_fields")
+
+    def _fitted_text(self, fields: int) -> str:
+        """The question as far as the server takes it: a word has a clause in each field."""
+        text, left_out = fit_text(self.text, max_clauses=max(1, self._share() // fields))
+        self._room -= count_tokens(text) * fields
         if left_out:
             self.notices.append(
                 f"bm25: the last {left_out} words of the question are left out: the server takes no more clauses "

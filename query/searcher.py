@@ -10,6 +10,7 @@ from opensearch_splade.query.answer import Reading, SearchResult
 from opensearch_splade.query.batches import BATCH, together
 from opensearch_splade.query.body import documents_body
 from opensearch_splade.query.conversation import Call, Conversation, SearchClient, awaited, held
+from opensearch_splade.query.kept_fields import renamed, translated
 from opensearch_splade.query.leg_scores import ask_legs
 from opensearch_splade.query.plan import Options, Plan, Wanted, plan
 from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
@@ -39,7 +40,7 @@ class _Asking:
         ``search`` itself takes two requests for a hybrid, which is faster (see ``ranking_only``), and cuts its pages:
         sent as it is, a page of a hybrid that begins beyond the last hit is refused by the server (HTTP 400).
         """
-        return plan(text, self.target, Wanted(**options)).body
+        return renamed(plan(text, self.target, Wanted(**options)).body, self.target.meta)
 
     def _one(self, text: str, wanted: Wanted) -> Conversation[SearchResult]:
         planned = plan(text, self.target, wanted)
@@ -139,7 +140,7 @@ class Searcher(_Asking):
             CapabilityError: The server cannot do what the mode asks.
             ClusterError: The cluster does not answer or refuses.
         """
-        return held(self._client, self._one(text, Wanted(**options)))
+        return held(self._client, translated(self._one(text, Wanted(**options)), self.target.meta))
 
     def search_many(self, texts: Sequence[str], **options: Unpack[Options]) -> list[SearchResult | OspladeError]:
         """Ask many questions in few requests.
@@ -155,7 +156,7 @@ class Searcher(_Asking):
             TargetError: There is no such index.
             ClusterError: The cluster does not answer at all.
         """
-        return held(self._client, self._many(texts, Wanted(**options)))
+        return held(self._client, translated(self._many(texts, Wanted(**options)), self.target.meta))
 
 
 class AsyncSearcher(_Asking):
@@ -192,11 +193,11 @@ class AsyncSearcher(_Asking):
 
     async def search(self, text: str, **options: Unpack[Options]) -> SearchResult:
         """``Searcher.search``."""
-        return await awaited(self._client, self._one(text, Wanted(**options)))
+        return await awaited(self._client, translated(self._one(text, Wanted(**options)), self.target.meta))
 
     async def search_many(self, texts: Sequence[str], **options: Unpack[Options]) -> list[SearchResult | OspladeError]:
         """``Searcher.search_many``."""
-        return await awaited(self._client, self._many(texts, Wanted(**options)))
+        return await awaited(self._client, translated(self._many(texts, Wanted(**options)), self.target.meta))
 
 
 def _patience(wanted: Wanted) -> float | None:

@@ -61,7 +61,17 @@ class Target:
     @property
     def sparse_field(self) -> str:
         """Where the features lie."""
-        return "passages.sparse" if self.store == "nested" else "sparse"
+        return f"{self.meta.name('passages')}.sparse" if self.store == "nested" else self.meta.name("sparse")
+
+    @property
+    def dense_field(self) -> str:
+        """Where the dense vector lies."""
+        return self.meta.name("dense")
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """What ``bm25`` asks. Our own ``text`` has a copy of the title."""
+        return self.meta.kept.spoken if self.meta.kept else ("text",)
 
     @property
     def token_ids(self) -> Mapping[str, int]:

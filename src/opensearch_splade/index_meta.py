@@ -5,7 +5,7 @@ Vectors of two models have the same shape and rank plausibly against each other;
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from opensearch_splade.errors import TargetError
@@ -148,6 +148,34 @@ class AddedMeta:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptMeta:
+    """Of an index that keeps documents as others wrote them: what their text is, and what our fields are called there.
+
+    Attributes:
+        texts: Their fields of text (``a.b`` for the member ``b`` of ``a``), in the order that a passage has them in.
+        title: Their field of the title; empty where they have none.
+        names: Our field to what it is called where documents have a field of that name, e.g. ``id`` to ``osplade_id``.
+    """
+
+    texts: tuple[str, ...]
+    title: str = ""
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", tuple(self.texts))  # JSON gives lists
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """All fields of text, the title first."""
+        return (self.title, *self.texts) if self.title else self.texts
+
+    def read(self, source: Mapping[str, Any]) -> tuple[str, str]:
+        """Title and text of a document; of fields that hold several strings all of them."""
+        texts = [text for field in self.texts for text in _strings(source, field)]
+        return " ".join(_strings(source, self.title)) if self.title else "", "\n\n".join(texts)
+
+
+@dataclass(frozen=True, slots=True)
 class LedgerMeta:
     """The ledger that knows every document of the index.
 
@@ -168,6 +196,11 @@ class IndexMeta:
     ledger: LedgerMeta | None = None
     passages: PassagesMeta | None = None
     added: AddedMeta | None = None
+    kept: KeptMeta | None = None
+
+    def name(self, ours: str) -> str:
+        """What one of our fields is called in this index."""
+        return self.kept.names.get(ours, ours) if self.kept else ours
 
     def to_json(self) -> Json:
         """The mapping's ``_meta``."""
@@ -226,6 +259,7 @@ class IndexMeta:
             first.ledger if same_ledger else None,
             first.passages,
             first.added,
+            first.kept,
         )
 
     @classmethod
@@ -243,6 +277,7 @@ class IndexMeta:
             "ledger": LedgerMeta,
             "passages": PassagesMeta,
             "added": AddedMeta,
+            "kept": KeptMeta,
         }
         try:
             return cls(**{part: types[part](**values) for part, values in parts.items()})
@@ -272,11 +307,25 @@ class IndexMeta:
                 )
 
 
+def _strings(value: Any, path: str) -> list[str]:
+    """What stands at ``a.b``: in one member, in members of members, or in each object of a list."""
+    if isinstance(value, list | tuple):
+        return [text for one in value for text in _strings(one, path)]
+    if not path:
+        return [value] if isinstance(value, str) and value.strip() else []
+    if not isinstance(value, dict):
+        return []
+    if path in value:
+        return _strings(value[path], "")
+    head, _, rest = path.partition(".")
+    return _strings(value.get(head), rest) if rest else []
+
+
 def _vectors(meta: IndexMeta) -> tuple[object, ...]:
     """What must be the same behind one alias."""
     sparse = meta.sparse
     same = (sparse.field, replace(sparse, seismic=None)) if sparse else (None, None)
-    return (*same, meta.dense, meta.passages, meta.added)
+    return (*same, meta.dense, meta.passages, meta.added, meta.kept)
 
 
 def _with_lowest_ceilings(sparse: SparseMeta | None, found: list[SeismicMeta | None]) -> SparseMeta | None:

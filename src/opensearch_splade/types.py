@@ -43,13 +43,18 @@ class Document:
         id: The deterministic ``_id`` in the index.
         text: The body. May be empty where there is a title.
         title: Indexed with the text where present.
-        metadata: Pass-through fields, stored under ``metadata``.
+        metadata: Pass-through fields, stored under ``metadata``; of a document that is kept as it is, all its fields.
+        routing: What decides its shard, where that is not its id.
+        version: Sequence number and primary term that the index must still have it with when it is written; ``None``
+            writes over whatever is there.
     """
 
     id: str
     text: str
     title: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    routing: str = ""
+    version: tuple[int, int] | None = None
 
     @property
     def passage(self) -> str:
