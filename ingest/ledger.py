@@ -133,6 +133,30 @@ class Ledger:
         with self._translated():
             return int(self._get("documents") or 0)
 
+    @property
+    def position(self) -> int:
+        """How far the source was read, by its own numbers; -1 where nothing is known."""
+        with self._translated():
+            return int(self._get("position") or -1)
+
+    def reach(self, position: int) -> None:
+        """All up to there is in the index or among the dead letters."""
+        with self._translated():
+            self._set("position", str(position))
+
+    def ids(self) -> Iterator[list[str]]:
+        """All ids that the index should hold, ascending, some at a time. Others may be noted meanwhile."""
+        last = ""
+        while True:
+            with self._translated():
+                rows = self._database.execute(
+                    "SELECT id FROM acknowledged WHERE id > ? ORDER BY id LIMIT ?", (last, _AT_ONCE)
+                ).fetchall()
+            if not rows:
+                return
+            yield [row[0] for row in rows]
+            last = rows[-1][0]
+
     def claim(self, target: Target, *, noted: str, stored: int) -> str:
         """Makes sure that every row is true of this index, by beginning anew where it might not be.
 
@@ -240,6 +264,7 @@ class Ledger:
     def _forget_all(self) -> None:
         self._database.execute("DELETE FROM acknowledged")
         self._set("documents", "0")
+        self._set("position", "")
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

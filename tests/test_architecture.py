@@ -29,7 +29,8 @@ MAY_IMPORT = {
     "plugin": set(),
     "ingest": {"onnx_models", "plugin"},
     "evaluation": {"ingest", "query", "plugin"},
-    "cli": {"evaluation", "ingest", "onnx_models", "plugin", "query"},
+    "migration": {"evaluation", "ingest", "onnx_models", "plugin", "query"},
+    "cli": {"evaluation", "ingest", "migration", "onnx_models", "plugin", "query"},
 }
 """The import table of docs/design.md: a room and the rooms that it knows."""
 

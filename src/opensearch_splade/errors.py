@@ -70,6 +70,10 @@ class QueryError(OspladeError):
     """A query that the server would refuse or silently misread."""
 
 
+class MigrationError(OspladeError):
+    """A step of a migration cannot be taken, or not now; says what to do first."""
+
+
 class MeasureError(OspladeError):
     """A measure that is not known, was not computed, or would be compared with what it cannot be compared with."""
 

@@ -1,0 +1,353 @@
+"""Copying: what the old index holds is brought over to the new one, then what changed meanwhile, until it is little.
+
+The first time is no different from all others: the old index is read on from where it was brought over to, in the order
+of its sequence numbers. What was deleted leaves no trace there, so ids are compared where counts do not agree.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import partial
+
+from opensearch_splade.errors import ClusterError, LedgerError, MigrationError
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.ingest.bulk import Action, BulkWriter
+from opensearch_splade.ingest.content import content_hash
+from opensearch_splade.ingest.dead_letters import DeadLetterFile
+from opensearch_splade.ingest.ledger import Ledger, Target
+from opensearch_splade.ingest.pipeline import run
+from opensearch_splade.ingest.report import IngestReport
+from opensearch_splade.ingest.request_compression import RequestCompression
+from opensearch_splade.ingest.target import index_uuid
+from opensearch_splade.migration.documents import documents
+from opensearch_splade.migration.history import History
+from opensearch_splade.migration.job import Job
+from opensearch_splade.migration.target import our_mapping
+from opensearch_splade.plugin.client import is_loopback
+from opensearch_splade.transport import asking
+from opensearch_splade.types import Document, Json
+
+CHUNK = 20_000
+"""Documents after which is noted how far a shard was brought over: so many at most are read again after a crash."""
+_AT_ONCE = 500
+
+
+@dataclass
+class Copied:
+    """What was done so far. Counts are documents.
+
+    Attributes:
+        total: Of the source when this began.
+        read: Read of it.
+        indexed: Encoded and acknowledged.
+        unchanged: There already.
+        superseded: Written by others meanwhile, so that they come again; in place only.
+        deleted: Deleted in the new index, because they were in the old one.
+        dead: Refused by the new index.
+        gap: Writes that the old index had and that were not read, when it was last looked.
+        slowest: The step of the pipeline that holds the rest up.
+    """
+
+    total: int = 0
+    read: int = 0
+    indexed: int = 0
+    unchanged: int = 0
+    superseded: int = 0
+    deleted: int = 0
+    dead: int = 0
+    gap: int = 0
+    slowest: str = ""
+
+
+Told = Callable[[Copied], None]
+Paced = Callable[[Iterator[Document]], Iterator[Document]]
+"""Hands documents on at the pace that is allowed."""
+
+
+def begin(job: Job) -> bool:
+    """Makes the new index, or the fields in place; once.
+
+    Returns:
+        Whether it was made now.
+
+    Raises:
+        MigrationError: The target's name is taken by an index that this migration did not make.
+        CapabilityError: The server lacks a field type.
+        ClusterError: The cluster does not answer or refuses.
+    """
+    state, target = job.state, job.spec.target
+    with state.locked():
+        with asking(target):
+            exists = bool(job.client.indices.exists(index=target))
+        if job.in_place:
+            return _begin_in_place(job)
+        if exists:
+            _require_own(job)
+            return False
+        with asking(target):
+            job.client.indices.create(index=target, body=job.body(state.record.ledger_name))
+        if not state.last("begun"):
+            state.note("begun", documents=count(job))
+        return True
+
+
+def _require_own(job: Job) -> None:
+    meta = _meta(job)
+    if meta is None or meta.ledger is None or meta.ledger.name != job.state.record.ledger_name:
+        raise MigrationError(
+            f"an index or alias {job.spec.target!r} is there already, and this migration did not make it: name another "
+            "target, or delete it if nobody needs it."
+        )
+
+
+def _begin_in_place(job: Job) -> bool:
+    if job.source.meta and job.source.meta.kept is None:
+        raise MigrationError(
+            f"index {job.source.name!r} was made by osplade ingest: other vectors need another index, so take way copy."
+        )
+    if job.source.meta:
+        job.source.meta.check_fingerprints(
+            job.source.name, sparse=job.sparse.fingerprint, dense=job.dense.fingerprint if job.dense else None
+        )
+    body: Json = {
+        "properties": our_mapping(job.meta, job.capabilities),
+        "_meta": {**job.source.mappings.get("_meta", {}), **job.meta.to_json()},
+    }
+    with asking(job.source.name):
+        job.client.indices.put_mapping(index=job.source.name, body=body)
+    if job.state.last("begun"):
+        return False
+    job.state.note("begun", documents=count(job))
+    return True
+
+
+def _meta(job: Job) -> IndexMeta | None:
+    with asking(job.spec.target):
+        mappings = job.client.indices.get_mapping(index=job.spec.target)
+    if list(mappings) != [job.spec.target]:
+        return None
+    parts = mappings[job.spec.target]["mappings"].get("_meta", {})
+    return IndexMeta.from_mappings(job.spec.target, mappings) if "opensearch_splade" in parts else None
+
+
+def count(job: Job) -> int:
+    """Documents of the source that can be seen now."""
+    with asking(job.source.name):
+        return int(job.source_client.count(index=job.source.name)["count"])
+
+
+class Copier:
+    """Brings shards over. As a context it holds the ledgers of those that no other worker has.
+
+    Args:
+        job: Begun.
+        pace: How fast documents may be read.
+        tell: Told now and then.
+
+    Raises:
+        MigrationError: Other workers have all shards.
+        LedgerError: A ledger is damaged or cannot be written.
+    """
+
+    def __init__(self, job: Job, pace: Paced = iter, tell: Told = lambda _: None) -> None:
+        self.job, self._pace, self._tell = job, pace, tell
+        self.copied = Copied(total=count(job))
+        self._open = ExitStack()
+        self._ledgers: dict[int, Ledger] = {}
+        compression = RequestCompression(loopback=is_loopback(job.client))
+        self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
+        self._encoder = job.encoder()
+
+    def __enter__(self) -> Copier:
+        try:
+            self._encoder.load()
+            self._dead_letters = self._open.enter_context(DeadLetterFile(self.job.state.dead_letters))
+            self._open_ledgers()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """The shards that this worker brings over."""
+        return tuple(self._ledgers)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether no other worker is there."""
+        return len(self._ledgers) == self.job.source.shards
+
+    def _open_ledgers(self) -> None:
+        state = self.job.state
+        state.ledger(0).parent.mkdir(exist_ok=True)
+        busy: LedgerError | None = None
+        for shard in range(self.job.source.shards):
+            try:
+                self._ledgers[shard] = self._open.enter_context(Ledger(state.ledger(shard)))
+            except LedgerError as error:
+                if "Another run" not in str(error):
+                    raise
+                busy = error
+        if not self._ledgers:
+            raise MigrationError(
+                f"other workers bring over all {self.job.source.shards} shards of {self.job.source.name!r} just now: "
+                "an index has work for as many workers as it has shards."
+            ) from busy
+        self._claim()
+
+    def _claim(self) -> None:
+        """Makes sure that what the ledgers say is true of the new index."""
+        job, state = self.job, self.job.state
+        if not job.in_place:
+            _require_own(job)
+        with asking(job.spec.target):
+            cluster = job.client.info()["cluster_uuid"]
+        target = Target(cluster, job.spec.target, index_uuid(job.client, job.spec.target))
+        for ledger in self._ledgers.values():
+            if ledger.name != state.record.ledger_name:
+                ledger.begin_anew(state.record.ledger_name)
+            ledger.claim(target, noted=ledger.name, stored=sys.maxsize)
+
+    def again(self) -> None:
+        """Everything will be read again; what the ledgers know is not encoded again."""
+        for ledger in self._ledgers.values():
+            ledger.reach(-1)
+
+    def round(self) -> int:
+        """Brings over what is new in each shard.
+
+        Returns:
+            How many writes of the source were not read when the round ended.
+
+        Raises:
+            SourceError: The source cannot be read.
+            ClusterError: The target's cluster stayed away for too long.
+            TargetError: The new index is gone.
+            LedgerError: The ledger cannot be written.
+        """
+        for shard, ledger in self._ledgers.items():
+            history = self.job.history(shard)
+            self._bring_over(history, ledger)
+            if not self.job.in_place:
+                self._delete(history, ledger)
+        return self.look()
+
+    def look(self) -> int:
+        """How many writes of the source have not been read."""
+        gaps = (self.job.history(shard).checkpoint() - ledger.position for shard, ledger in self._ledgers.items())
+        self.copied.gap = sum(gaps)
+        self._tell(self.copied)
+        return self.copied.gap
+
+    def _bring_over(self, history: History, ledger: Ledger) -> None:
+        upto = history.checkpoint()
+        while ledger.position < upto:
+            reader = _Reader(self.job, history, ledger.position, upto)
+            base = Copied(**vars(self.copied))
+            # In place the documents themselves say what they were encoded from, whoever wrote them last.
+            report = run(
+                self._pace(iter(reader)),
+                self._encoder,
+                self._writer,
+                self._dead_letters,
+                partial(self._add, base, reader),
+                ledger=None if self.job.in_place else ledger,
+            )
+            self._add(base, reader, report)
+            ledger.reach(reader.last)
+
+    def _add(self, base: Copied, reader: _Reader, report: IngestReport) -> None:
+        self.copied.read = base.read + report.read
+        self.copied.indexed = base.indexed + report.indexed
+        self.copied.unchanged = base.unchanged + report.unchanged + reader.encoded_already
+        self.copied.superseded = base.superseded + report.superseded
+        self.copied.dead = self._dead_letters.count
+        self.copied.slowest = report.slowest
+        self._tell(self.copied)
+
+    def _delete(self, history: History, ledger: Ledger) -> None:
+        """Deletes what the source no longer holds.
+
+        While it is written to, an id may be overlooked in it; so what seems to be gone is looked up before it is
+        deleted. What is written again after that has a later number, and comes again.
+        """
+        if history.count() == ledger.documents:
+            return  # which holds each id that was read, so there is none that the source lacks
+        for some in _gone(history, ledger):
+            if ids := history.missing(some):
+                ledger.forget(ids)
+                self._delete_ids(ids)
+                self.copied.deleted += len(ids)
+
+    def _delete_ids(self, ids: list[str]) -> None:
+        routings = self._routings(ids)
+        failures = self._writer.write([Action(id_, None, routings.get(id_, "")) for id_ in ids])
+        if failures:
+            raise ClusterError(f"the new index refuses to delete {failures[0].id!r}: {failures[0].reason}")
+
+    def _routings(self, ids: list[str]) -> dict[str, str]:
+        """A document with a routing of its own is found by nothing else."""
+        body: Json = {"query": {"ids": {"values": ids}}, "size": len(ids), "_source": False}
+        with asking(self.job.spec.target):
+            self.job.client.indices.refresh(index=self.job.spec.target)
+            hits = self.job.client.search(index=self.job.spec.target, body=body)["hits"]["hits"]
+        return {hit["_id"]: hit["_routing"] for hit in hits if "_routing" in hit}
+
+
+def _gone(history: History, ledger: Ledger) -> Iterator[list[str]]:
+    """Ids that the ledger knows and the source seems not to have, some at a time."""
+    with closing(sqlite3.connect("", isolation_level=None)) as database:  # a file without a name, gone when closed
+        database.execute("PRAGMA synchronous=OFF")
+        database.execute("CREATE TABLE there (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        database.execute("BEGIN")
+        for ids in history.ids():
+            database.executemany("INSERT OR IGNORE INTO there VALUES (?)", [(id_,) for id_ in ids])
+        database.execute("COMMIT")
+        for ids in ledger.ids():
+            places = ",".join("?" * len(ids))
+            rows = database.execute(f"SELECT id FROM there WHERE id IN ({places})", ids)  # noqa: S608 - question marks
+            if gone := set(ids) - {row[0] for row in rows}:
+                yield sorted(gone)
+
+
+@dataclass
+class _Reader:
+    """The next documents of a shard, and the number of the last of them."""
+
+    job: Job
+    history: History
+    after: int
+    upto: int
+    encoded_already: int = 0
+    last: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = self.after
+
+    def __iter__(self) -> Iterator[Document]:
+        kept, in_place = self.job.rules.kept, self.job.in_place
+        read = 0
+        for hits in self.history.read(self.after, self.upto):
+            for hit, document in zip(hits, documents(hits, kept, in_place=in_place), strict=True):
+                if in_place and self._is_encoded(hit, document):
+                    self.encoded_already += 1
+                else:
+                    yield document
+                self.last = hit["_seq_no"]
+            read += len(hits)
+            if read >= CHUNK:
+                return
+        self.last = self.upto
+
+    def _is_encoded(self, hit: Json, document: Document) -> bool:
+        source, meta = hit["_source"], self.job.meta
+        is_marked = tuple(source.get(meta.name("encoded"), ())) == self.job.marker
+        return is_marked and source.get(meta.name("hash")) == content_hash(document)

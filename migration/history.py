@@ -1,0 +1,181 @@
+"""History: the documents of a shard in the order in which they were last written, page by page.
+
+Every write of a document has the shard's next sequence number, and a document that is written again has left its old
+place and stands at the end. So one number says how far a shard was brought over, whatever happens meanwhile: to another
+process, after a crash, after hours. Nothing is held open in the cluster, neither a scroll nor a point in time, that
+could be lost.
+
+Only what all copies of the shard have is read (its global checkpoint): numbers beyond may still have gaps, and may be
+given again to other writes when the primary shard fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import tenacity
+
+from opensearch_splade.errors import ClusterError, SourceError, TargetError
+from opensearch_splade.transport import asking
+from opensearch_splade.types import Json
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+PAGE = 500
+"""Documents a request."""
+IDS_PAGE = 5_000
+PATIENCE = 300.0
+"""Seconds for which a page is asked for again while the cluster is away or busy."""
+OURS = "osplade"
+"""The name under which the cluster counts our searches, so that they can be told from others'."""
+NOTHING = -1
+"""Before the first sequence number."""
+
+_BUSY = {429, 502, 503, 504}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One shard of an index.
+
+    Attributes:
+        client: Connected to the source's cluster.
+        index: The concrete index.
+        shard: Its number.
+        excludes: Fields that do not come.
+    """
+
+    client: OpenSearch
+    index: str
+    shard: int
+    excludes: tuple[str, ...] = ()
+
+    def checkpoint(self) -> int:
+        """The sequence number up to which all is written everywhere and can be read from now on.
+
+        Raises:
+            SourceError: The shard does not answer.
+        """
+        with _reading(self.index):
+            for attempt in _again():
+                with attempt:
+                    return self._checkpoint()
+        raise AssertionError("the last attempt raises")
+
+    def _checkpoint(self) -> int:
+        stats = self.client.indices.stats(index=self.index, metric="docs", params={"level": "shards"})
+        copies = stats["indices"].get(self.index, {}).get("shards", {}).get(str(self.shard), [])
+        primary = next((copy for copy in copies if copy["routing"]["primary"]), None)
+        if primary is None:
+            raise _NotThereError(f"shard {self.shard} has no primary just now")
+        answer = self.client.indices.refresh(index=self.index)
+        if answer["_shards"]["failed"]:
+            raise _NotThereError("a shard could not be refreshed")
+        return int(primary["seq_no"]["global_checkpoint"])
+
+    def read(self, after: int, upto: int, page: int = PAGE) -> Iterator[list[Json]]:
+        """Hits with their whole ``_source``, a page at a time.
+
+        Args:
+            after: The last number that is known.
+            upto: A checkpoint.
+            page: Hits a request.
+
+        Raises:
+            SourceError: The shard does not answer for too long.
+        """
+        source: Json | bool = {"excludes": list(self.excludes)} if self.excludes else True
+        return self._pages(after, {"lte": upto}, source, page)
+
+    def ids(self) -> Iterator[list[str]]:
+        """The ids of all that is there, those written meanwhile included; some may come twice."""
+        for hits in self._pages(NOTHING, {}, False, IDS_PAGE):
+            yield [hit["_id"] for hit in hits]
+
+    def count(self) -> int:
+        """How many documents of the shard can be seen."""
+        body: Json = {"size": 0, "track_total_hits": True, "stats": [OURS]}
+        return int(self._answer(body)["hits"]["total"]["value"])
+
+    def missing(self, ids: list[str]) -> list[str]:
+        """Which of these the whole index does not hold."""
+        with _reading(self.index):
+            for attempt in _again():
+                with attempt:
+                    if self.client.indices.refresh(index=self.index)["_shards"]["failed"]:
+                        raise _NotThereError("a shard could not be refreshed")
+                    body = {"query": {"ids": {"values": ids}}, "size": len(ids), "_source": False, "stats": [OURS]}
+                    found = _whole(self.client.search(index=self.index, body=body))
+                    there = {hit["_id"] for hit in found["hits"]["hits"]}
+        return [one for one in ids if one not in there]
+
+    def _pages(self, after: int, bounds: Json, source: Json | bool, page: int) -> Iterator[list[Json]]:
+        while True:
+            body: Json = {
+                "size": page,
+                "query": {"range": {"_seq_no": {"gt": after, **bounds}}},
+                "sort": ["_seq_no"],
+                "_source": source,
+                "seq_no_primary_term": True,
+                "track_total_hits": False,
+                "stats": [OURS],
+            }
+            hits = self._answer(body)["hits"]["hits"]
+            if hits:
+                yield hits
+                after = hits[-1]["sort"][0]
+            if len(hits) < page:
+                return
+
+    def _answer(self, body: Json) -> Json:
+        asked = {"preference": f"_shards:{self.shard}", "allow_partial_search_results": "false"}
+        with _reading(self.index):
+            for attempt in _again():
+                with attempt:
+                    return _whole(self.client.search(index=self.index, body=body, params=asked))
+        raise AssertionError("the last attempt raises")
+
+
+class _NotThereError(Exception):
+    """It may be there soon."""
+
+
+def _whole(answer: Json) -> Json:
+    if answer.get("timed_out") or answer["_shards"]["failed"]:
+        raise _NotThereError("a shard did not answer")
+    return answer
+
+
+def _again() -> tenacity.Retrying:
+    from opensearchpy import exceptions
+
+    def passes(error: BaseException) -> bool:
+        if isinstance(error, _NotThereError | exceptions.ConnectionError):
+            return True
+        return isinstance(error, exceptions.TransportError) and error.status_code in _BUSY
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(passes),
+        wait=tenacity.wait_random_exponential(0.5, 10),
+        stop=tenacity.stop_after_delay(PATIENCE),
+        reraise=True,
+    )
+
+
+@contextmanager
+def _reading(index: str) -> Iterator[None]:
+    try:
+        with asking(index):
+            yield
+    except _NotThereError as error:
+        raise SourceError(f"index {index!r} could not be read for {PATIENCE:g} s: {error}; run again.") from error
+    except TargetError as error:
+        raise SourceError(f"index {index!r} is gone: was it deleted or renamed meanwhile?") from error
+    except ClusterError as error:
+        raise SourceError(
+            f"{error}. Run the same command again when the cluster is well: it goes on from here."
+        ) from error

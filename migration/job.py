@@ -1,0 +1,139 @@
+"""Job: a migration with all that it needs at hand: clusters, indices, encoders, state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from opensearch_splade.errors import MigrationError
+from opensearch_splade.index_meta import IndexMeta, LedgerMeta
+from opensearch_splade.ingest.document_encoder import DocumentEncoder
+from opensearch_splade.ingest.rules import Rules
+from opensearch_splade.ingest.target import meta_for
+from opensearch_splade.ingest.term_budget import parse_rule
+from opensearch_splade.migration.history import History
+from opensearch_splade.migration.source import SourceIndex
+from opensearch_splade.migration.spec import MigrationSpec
+from opensearch_splade.migration.state import State
+from opensearch_splade.migration.target import kept_meta, target_body
+from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
+from opensearch_splade.plugin.capabilities import probe
+from opensearch_splade.plugin.client import connect
+from opensearch_splade.types import Capabilities, Json
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+
+@dataclass
+class Job:
+    """One migration.
+
+    Attributes:
+        spec: What is to be done.
+        client: Connected to the target's cluster.
+        source_client: To the source's, which is mostly the same.
+        capabilities: What the target's server can do.
+        source: The old index, as it is now.
+        sparse: Encodes features.
+        dense: Encodes vectors, if a kNN field is wanted.
+        folder: Where the state lies, or will.
+    """
+
+    spec: MigrationSpec
+    client: OpenSearch
+    source_client: OpenSearch
+    capabilities: Capabilities
+    source: SourceIndex
+    sparse: SparseEncoder
+    dense: DenseEncoder | None
+    folder: Path
+    _state: State | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, spec: MigrationSpec, client: OpenSearch, folder: Path | None = None) -> Job:
+        """Connects, loads and looks; writes nothing.
+
+        Args:
+            spec: What is to be done.
+            client: Connected to the target's cluster.
+            folder: Of the state; by default named after the target, here.
+
+        Raises:
+            MigrationError: The source cannot be migrated so.
+            TargetError: There is no such index.
+            BundleError: A bundle cannot be loaded.
+            ClusterError: A cluster does not answer or refuses.
+        """
+        source_client = connect(spec.source_url) if spec.is_elsewhere else client
+        folder = folder or default_folder(spec.target)
+        name = spec.source_name
+        if (folder / "migration.json").exists():  # by then an alias may stand for the new index
+            name = State.open(folder).record.source_index
+        source = SourceIndex.read(source_client, name)
+        if source.meta and source.meta.passages and source.meta.passages.store == "documents":
+            raise MigrationError(
+                f"index {source.name!r} holds passages as documents of their own: what they were cut from is not in "
+                "it. Ingest its source again with the other bundle."
+            )
+        if spec.way == "in-place" and spec.target != source.name:
+            raise MigrationError(f"in place the target is the index itself: say target {source.name!r}.")
+        if spec.way != "in-place" and spec.target == source.name and not spec.is_elsewhere:
+            raise MigrationError(f"{spec.target!r} is the source: name a new index, or migrate in place.")
+        dense = DenseEncoder.load(spec.dense_bundle) if spec.dense_bundle else None
+        sparse = SparseEncoder.load(spec.bundle)
+        return cls(spec, client, source_client, probe(client), source, sparse, dense, folder)
+
+    @property
+    def in_place(self) -> bool:
+        """Whether vectors are added to the index itself."""
+        return self.spec.way == "in-place"
+
+    @cached_property
+    def rules(self) -> Rules:
+        """How documents become what is stored."""
+        pruning = parse_rule(self.spec.prune) if self.spec.prune else None
+        return Rules(pruning=pruning, kept=kept_meta(self.source, self.spec))
+
+    @cached_property
+    def meta(self) -> IndexMeta:
+        """What the new index says of itself."""
+        return meta_for(self.sparse, self.dense, self.rules)
+
+    @cached_property
+    def marker(self) -> tuple[str, ...]:
+        """What the ``encoded`` field of a document says."""
+        return tuple(part.fingerprint for part in (self.meta.sparse, self.meta.dense) if part)
+
+    def encoder(self) -> DocumentEncoder:
+        """A fresh document encoder."""
+        return self.rules.encoder(self.sparse, self.dense, self.marker)
+
+    def body(self, ledger_name: str) -> Json:
+        """The body of ``PUT {target}``."""
+        meta = replace(self.meta, ledger=LedgerMeta(ledger_name))
+        return target_body(self.source, self.spec, meta, self.capabilities)
+
+    def history(self, shard: int) -> History:
+        """A shard of the source."""
+        return History(self.source_client, self.source.name, shard, self._left_out)
+
+    @property
+    def _left_out(self) -> tuple[str, ...]:
+        """What need not be read of the source: its vectors of ours, and what the new index does without."""
+        ours = tuple(self.source.meta.name(field) for field in ("sparse", "dense")) if self.source.meta else ()
+        return (*self.spec.drop, *ours)
+
+    @property
+    def state(self) -> State:
+        """The state folder, begun if it was not."""
+        if self._state is None:
+            self._state = State.begin(self.folder, self.spec, self.source.name, self.source.uuid)
+        return self._state
+
+
+def default_folder(target: str) -> Path:
+    """Where the state of a migration lies."""
+    return Path(f"osplade-migration-{target}")

@@ -1,0 +1,136 @@
+"""Migration spec: what is to become of which index, as a small TOML or YAML file says it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from opensearch_splade.errors import MigrationError, MissingExtraError
+
+Way = Literal["copy", "in-place", "vectors"]
+"""``copy``: into a new index. ``in-place``: vectors are added to the index itself, for one too big to double.
+``vectors``: into a new index with the sparse vectors that the documents have already."""
+LastRound = Literal["write-block", "dual-write"]
+"""How the last changes are caught: writes are refused for some seconds, or the application writes to both indices."""
+
+_NAME = r"^[^A-Z\s\\/*?\"<>|,#:+_-][^A-Z\s\\/*?\"<>|,#:]*$"
+
+
+class MigrationSpec(BaseModel):
+    """One migration.
+
+    Attributes:
+        source: The index or alias that is asked today; ``http(s)://host:9200/NAME`` on another cluster, which may be
+            Elasticsearch.
+        target: The new index; in place the source's own.
+        texts: Fields of text in their order; empty takes what the mapping offers.
+        title: Field of the title.
+        bundle: Shipped bundle or folder that encodes documents.
+        dense_bundle: The same for a kNN field, if one is wanted.
+        way: See ``Way``.
+        vectors: Field with the sparse vectors that are copied, for ``way = "vectors"``.
+        drop: Fields that the new index does without, such as a dense vector.
+        prune: Rule for weak features, e.g. ``max_ratio:0.1``.
+        query_weights: Weights counted over the documents for inference-free questions, if wanted.
+        last_round: See ``LastRound``.
+        max_docs_per_second: At most so many documents are read.
+        max_slowdown: Reading slows down while the source's own searches take so many times as long as before;
+            ``None`` looks away.
+        shards: Primary shards of the new index; ``None`` takes the source's number.
+        replicas: Copies of each; ``None`` takes the source's number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Annotated[str, Field(min_length=1)]
+    target: Annotated[str, Field(pattern=_NAME, max_length=255)]
+    texts: tuple[str, ...] = ()
+    title: str = ""
+    bundle: str = "splade-tiny-idf"
+    dense_bundle: str = ""
+    way: Way = "copy"
+    vectors: str = ""
+    drop: tuple[str, ...] = ()
+    prune: str = ""
+    query_weights: Literal["", "idf", "bm25"] = ""
+    last_round: LastRound = "write-block"
+    max_docs_per_second: Annotated[float, Field(gt=0)] | None = None
+    max_slowdown: Annotated[float, Field(gt=1)] | None = 1.5
+    shards: Annotated[int, Field(ge=1, le=1024)] | None = None
+    replicas: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> MigrationSpec:
+        if (self.way == "vectors") != bool(self.vectors):
+            raise ValueError('vectors = FIELD and way = "vectors" go together')
+        if self.way == "in-place" and self.is_elsewhere:
+            raise ValueError("an index on another cluster cannot be changed in place: take way copy")
+        if self.way == "in-place" and (self.shards or self.replicas is not None or self.drop):
+            raise ValueError("in place nothing of the index is made anew: leave out shards, replicas and drop")
+        return self
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the source is on another cluster."""
+        return "://" in self.source
+
+    @property
+    def source_name(self) -> str:
+        """The source without its cluster."""
+        return self.source.rpartition("/")[2] if self.is_elsewhere else self.source
+
+    @property
+    def source_url(self) -> str:
+        """The source's cluster; empty for the target's."""
+        return self.source.rpartition("/")[0] if self.is_elsewhere else ""
+
+    @classmethod
+    def read(cls, path: Path | None = None, **given: Any) -> MigrationSpec:
+        """A spec from a file and what is said beside it, which counts more.
+
+        Args:
+            path: ``.toml``, ``.yaml`` or ``.yml``; ``None`` for none.
+            given: Attributes; those that are ``None`` or empty are not said.
+
+        Raises:
+            MigrationError: The file cannot be read, or values are missing, unknown or do not go together.
+        """
+        said = _parsed(path) if path else {}
+        said |= {name: value for name, value in given.items() if value not in (None, "", ())}
+        try:
+            return cls(**said)
+        except (ValidationError, TypeError) as error:
+            raise MigrationError(f"{path or 'The migration'}: {_told(error)}.") from error
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MigrationError(f"{path} cannot be read: {error}.") from error
+    if path.suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise MigrationError(f"{path} is not TOML: {error}.") from error
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("yaml", "eval") from error
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MigrationError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(found, dict):
+        raise MigrationError(f"{path} holds no names with values.")
+    return found
+
+
+def _told(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+    return "; ".join(f"{place}: {message}" if place else message for place, message in told)
