@@ -20,6 +20,7 @@ _COMMANDS = (
     "ingest",
     "inspect",
     "make-questions",
+    "migrate",
     "node",
     "prune-curve",
     "prune-table",
