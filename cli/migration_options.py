@@ -10,6 +10,7 @@ import click
 
 from opensearch_splade.cli import options
 from opensearch_splade.errors import MigrationError
+from opensearch_splade.index_meta import SparseField
 from opensearch_splade.migration.job import Job, default_folder
 from opensearch_splade.migration.spec import LastRound, MigrationSpec, Way
 from opensearch_splade.migration.state import State
@@ -48,6 +49,8 @@ def spec(function: _Decorated) -> _Decorated:
         click.option("--dense-bundle", type=options.BUNDLE, help="Also makes a kNN field."),
         click.option("--way", type=click.Choice(get_args(Way)), help="[default: copy]"),
         click.option("--vectors", metavar="FIELD", help="Of --way vectors: the sparse vectors that are copied."),
+        click.option("--foreign", metavar="MODEL", help="Of --way vectors: who made them, if no bundle did."),
+        click.option("--sparse-field", type=click.Choice(get_args(SparseField)), help="[default: rank_features]"),
         click.option("--drop", metavar="FIELD", multiple=True, help="The new index does without it; repeatable."),
         click.option("--prune", metavar="RULE", help="Drop weak features, e.g. max_ratio:0.1."),
         click.option("--query-weights", type=click.Choice(["idf", "bm25"]), help="Count them over the documents."),

@@ -10,29 +10,26 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from opensearch_splade.errors import ClusterError, LedgerError, MigrationError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import Action, BulkWriter
-from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
 from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
-from opensearch_splade.migration.documents import documents
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.job import Job
+from opensearch_splade.migration.reader import ShardReader
 from opensearch_splade.migration.target import our_mapping
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document, Json
 
-CHUNK = 20_000
-"""Documents after which is noted how far a shard was brought over: so many at most are read again after a crash."""
 _AT_ONCE = 500
 
 
@@ -250,7 +247,7 @@ class Copier:
     def _bring_over(self, history: History, ledger: Ledger) -> None:
         upto = history.checkpoint()
         while ledger.position < upto:
-            reader = _Reader(self.job, history, ledger.position, upto)
+            reader = ShardReader(self.job, history, ledger.position, upto)
             base = Copied(**vars(self.copied))
             # In place the documents themselves say what they were encoded from, whoever wrote them last.
             report = run(
@@ -264,7 +261,7 @@ class Copier:
             self._add(base, reader, report)
             ledger.reach(reader.last)
 
-    def _add(self, base: Copied, reader: _Reader, report: IngestReport) -> None:
+    def _add(self, base: Copied, reader: ShardReader, report: IngestReport) -> None:
         self.copied.read = base.read + report.read
         self.copied.indexed = base.indexed + report.indexed
         self.copied.unchanged = base.unchanged + report.unchanged + reader.encoded_already
@@ -316,38 +313,3 @@ def _gone(history: History, ledger: Ledger) -> Iterator[list[str]]:
             rows = database.execute(f"SELECT id FROM there WHERE id IN ({places})", ids)  # noqa: S608 - question marks
             if gone := set(ids) - {row[0] for row in rows}:
                 yield sorted(gone)
-
-
-@dataclass
-class _Reader:
-    """The next documents of a shard, and the number of the last of them."""
-
-    job: Job
-    history: History
-    after: int
-    upto: int
-    encoded_already: int = 0
-    last: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.last = self.after
-
-    def __iter__(self) -> Iterator[Document]:
-        kept, in_place = self.job.rules.kept, self.job.in_place
-        read = 0
-        for hits in self.history.read(self.after, self.upto):
-            for hit, document in zip(hits, documents(hits, kept, in_place=in_place), strict=True):
-                if in_place and self._is_encoded(hit, document):
-                    self.encoded_already += 1
-                else:
-                    yield document
-                self.last = hit["_seq_no"]
-            read += len(hits)
-            if read >= CHUNK:
-                return
-        self.last = self.upto
-
-    def _is_encoded(self, hit: Json, document: Document) -> bool:
-        source, meta = hit["_source"], self.job.meta
-        is_marked = tuple(source.get(meta.name("encoded"), ())) == self.job.marker
-        return is_marked and source.get(meta.name("hash")) == content_hash(document)

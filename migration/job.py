@@ -8,19 +8,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import MigrationError
-from opensearch_splade.index_meta import IndexMeta, LedgerMeta
+from opensearch_splade.index_meta import IndexMeta, LedgerMeta, SeismicMeta
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.rules import Rules
+from opensearch_splade.ingest.seismic import SAMPLE, FieldOptions, check_seismic, choose
+from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.target import meta_for
 from opensearch_splade.ingest.term_budget import parse_rule
-from opensearch_splade.migration.history import History
+from opensearch_splade.migration.documents import documents
+from opensearch_splade.migration.history import NOTHING, History
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.migration.state import State
 from opensearch_splade.migration.target import kept_meta, target_body
+from opensearch_splade.migration.vectors import Language, VectorCopier
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect
+from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities, Json
 
 if TYPE_CHECKING:
@@ -95,12 +100,32 @@ class Job:
     def rules(self) -> Rules:
         """How documents become what is stored."""
         pruning = parse_rule(self.spec.prune) if self.spec.prune else None
-        return Rules(pruning=pruning, kept=kept_meta(self.source, self.spec))
+        return Rules(pruning=pruning, kept=kept_meta(self.source, self.spec), seismic=self._seismic())
 
     @cached_property
     def meta(self) -> IndexMeta:
         """What the new index says of itself."""
-        return meta_for(self.sparse, self.dense, self.rules)
+        meta = meta_for(self.sparse, self.dense, self.rules)
+        if meta.sparse and self.spec.foreign:
+            name = self.spec.foreign
+            meta = replace(
+                meta, sparse=replace(meta.sparse, fingerprint=f"foreign:{name}", bundle=name, kind="siamese")
+            )
+        return meta
+
+    def _seismic(self) -> SeismicMeta | None:
+        """What the new index has, if it is there; else by the first documents of the old one."""
+        if self.spec.sparse_field == "rank_features":
+            return None
+        check_seismic(self.sparse, self.dense, self.capabilities)
+        with asking(self.spec.target):
+            if self.client.indices.exists(index=self.spec.target):
+                found = IndexMeta.read(self.client, self.spec.target)
+                return found.sparse.seismic if found.sparse else None
+        history = self.history(0)
+        hits = next(iter(history.read(NOTHING, history.checkpoint(), page=SAMPLE)), [])
+        sample = list(documents(hits, kept_meta(self.source, self.spec)))
+        return choose(self.sparse, FieldOptions("sparse_vector"), sample)
 
     @cached_property
     def marker(self) -> tuple[str, ...]:
@@ -108,8 +133,13 @@ class Job:
         return tuple(part.fingerprint for part in (self.meta.sparse, self.meta.dense) if part)
 
     def encoder(self) -> DocumentEncoder:
-        """A fresh document encoder."""
-        return self.rules.encoder(self.sparse, self.dense, self.marker)
+        """A fresh document encoder, or what copies vectors in its place."""
+        if self.spec.way != "vectors":
+            return self.rules.encoder(self.sparse, self.dense, self.marker)
+        token_ids = {} if self.spec.foreign else self.sparse.token_ids
+        serialiser = Serialiser(self.sparse, self.marker, seismic=self.rules.seismic, kept=self.rules.kept)
+        language = Language(token_ids, to_ids=self.rules.seismic is not None)
+        return VectorCopier(self.sparse, serialiser, self.dense, language=language)
 
     def body(self, ledger_name: str) -> Json:
         """The body of ``PUT {target}``."""
@@ -122,9 +152,10 @@ class Job:
 
     @property
     def _left_out(self) -> tuple[str, ...]:
-        """What need not be read of the source: its vectors of ours, and what the new index does without."""
+        """What need not be read of the source: vectors of ours, and what the new index does without."""
         ours = tuple(self.source.meta.name(field) for field in ("sparse", "dense")) if self.source.meta else ()
-        return (*self.spec.drop, *ours)
+        vectors = self.spec.vectors
+        return tuple(field for field in (*self.spec.drop, *ours) if not f"{vectors}.".startswith(f"{field}."))
 
     @property
     def state(self) -> State:

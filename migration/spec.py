@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from opensearch_splade.errors import MigrationError, MissingExtraError
+from opensearch_splade.index_meta import SparseField
 
 Way = Literal["copy", "in-place", "vectors"]
 """``copy``: into a new index. ``in-place``: vectors are added to the index itself, for one too big to double.
@@ -32,6 +33,8 @@ class MigrationSpec(BaseModel):
         dense_bundle: The same for a kNN field, if one is wanted.
         way: See ``Way``.
         vectors: Field with the sparse vectors that are copied, for ``way = "vectors"``.
+        foreign: Name of the model that made them, where no bundle did: whoever asks must bring query weights of it.
+        sparse_field: Kind of the new field; ``sparse_vector`` is searched by SEISMIC.
         drop: Fields that the new index does without, such as a dense vector.
         prune: Rule for weak features, e.g. ``max_ratio:0.1``.
         query_weights: Weights counted over the documents for inference-free questions, if wanted.
@@ -53,6 +56,8 @@ class MigrationSpec(BaseModel):
     dense_bundle: str = ""
     way: Way = "copy"
     vectors: str = ""
+    foreign: str = ""
+    sparse_field: SparseField = "rank_features"
     drop: tuple[str, ...] = ()
     prune: str = ""
     query_weights: Literal["", "idf", "bm25"] = ""
@@ -66,6 +71,8 @@ class MigrationSpec(BaseModel):
     def _fits(self) -> MigrationSpec:
         if (self.way == "vectors") != bool(self.vectors):
             raise ValueError('vectors = FIELD and way = "vectors" go together')
+        if self.foreign and (self.way != "vectors" or self.sparse_field != "rank_features"):
+            raise ValueError("foreign goes with way vectors, into rank_features: token ids are those of a bundle")
         if self.way == "in-place" and self.is_elsewhere:
             raise ValueError("an index on another cluster cannot be changed in place: take way copy")
         if self.way == "in-place" and (self.shards or self.replicas is not None or self.drop):

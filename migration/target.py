@@ -55,9 +55,9 @@ def target_body(source: SourceIndex, spec: MigrationSpec, meta: IndexMeta, capab
         MigrationError: Vectors of SEISMIC and kNN would meet in one index.
     """
     mappings = deepcopy(source.mappings)
-    properties: dict[str, Any] = {
-        name: field for name, field in mappings.get("properties", {}).items() if name not in spec.drop
-    }
+    properties: dict[str, Any] = mappings.get("properties", {})
+    for path in spec.drop:
+        _drop(properties, path)
     if source.meta:
         for field in OUR_FIELDS:
             properties.pop(source.meta.name(field), None)
@@ -68,6 +68,14 @@ def target_body(source: SourceIndex, spec: MigrationSpec, meta: IndexMeta, capab
     if meta.dense:
         settings["knn"] = "true"
     return {"settings": {"index": settings}, "mappings": mappings}
+
+
+def _drop(properties: dict[str, Any], path: str) -> None:
+    head, _, rest = path.partition(".")
+    if not rest:
+        properties.pop(head, None)
+    elif members := properties.get(head, {}).get("properties"):
+        _drop(members, rest)
 
 
 def our_mapping(meta: IndexMeta, capabilities: Capabilities) -> Json:
