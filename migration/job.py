@@ -138,7 +138,8 @@ class Job:
             return self.rules.encoder(self.sparse, self.dense, self.marker)
         token_ids = {} if self.spec.foreign else self.sparse.token_ids
         serialiser = Serialiser(self.sparse, self.marker, seismic=self.rules.seismic, kept=self.rules.kept)
-        language = Language(token_ids, to_ids=self.rules.seismic is not None)
+        from_ids = self.source.fields.get(self.spec.vectors) == "sparse_vector"
+        language = Language(token_ids, from_ids=from_ids, to_ids=self.rules.seismic is not None)
         return VectorCopier(self.sparse, serialiser, self.dense, language=language)
 
     def body(self, ledger_name: str) -> Json:

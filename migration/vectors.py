@@ -39,10 +39,12 @@ class Language:
 
     Attributes:
         token_ids: Feature to token id, of the bundle that asks; empty where a vector comes from a model of others.
-        to_ids: Whether the new field is a ``sparse_vector``.
+        from_ids: Whether the old field is a ``sparse_vector``; only so is a key "2" told from the token "2".
+        to_ids: Whether the new field is one.
     """
 
     token_ids: Mapping[str, int]
+    from_ids: bool = False
     to_ids: bool = False
     _names: dict[str, str] = field(init=False)
 
@@ -76,11 +78,15 @@ class Language:
         return str(self.token_ids[name])
 
     def _name(self, key: str) -> str:
+        if self.from_ids:
+            if key not in self._names:
+                raise DocumentError(f"The sparse vector has the token id {key!r}, which the bundle does not know.")
+            return self._names[key]
         name = feature_name(key)
         if not self.token_ids or name in self.token_ids:
             return name
         elser = feature_name(key.replace(ELSER_DOT, "."))
-        return self._names.get(key, elser if elser in self.token_ids else name)
+        return elser if elser in self.token_ids else name
 
 
 def vector_at(source: Json, path: str) -> Json:
