@@ -110,12 +110,11 @@ def _begin_in_place(job: Job) -> bool:
         job.source.meta.check_fingerprints(
             job.source.name, sparse=job.sparse.fingerprint, dense=job.dense.fingerprint if job.dense else None
         )
-    body: Json = {
-        "properties": our_mapping(job.meta, job.capabilities),
-        "_meta": {**job.source.mappings.get("_meta", {}), **job.meta.to_json()},
-    }
+    properties = our_mapping(job.meta, job.capabilities)
     with asking(job.source.name):
-        job.client.indices.put_mapping(index=job.source.name, body=body)
+        job.client.indices.put_mapping(index=job.source.name, body={"properties": properties})
+    if job.source.meta is None:
+        job.meta.write(job.client, job.source.name)
     if job.state.last("begun"):
         return False
     job.state.note("begun", documents=count(job))

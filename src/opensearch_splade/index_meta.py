@@ -225,6 +225,22 @@ class IndexMeta:
             mappings = client.indices.get_mapping(index=index)
         return cls.from_mappings(index, mappings)
 
+    def write(self, client: Any, index: str) -> None:
+        """Tells the cluster; what others keep in the mapping's ``_meta`` stays.
+
+        Args:
+            client: An ``opensearchpy.OpenSearch``.
+            index: An index, or an alias of one.
+
+        Raises:
+            TargetError: There is no such index.
+            ClusterError: The cluster does not answer or refuses.
+        """
+        with asking(index):
+            for name, entry in client.indices.get_mapping(index=index).items():
+                whole = {**entry["mappings"].get("_meta", {}), **self.to_json()}
+                client.indices.put_mapping(index=name, body={"_meta": whole})
+
     @classmethod
     def from_mappings(cls, name: str, response: Mapping[str, Any]) -> IndexMeta:
         """Read the answer of ``GET {name}/_mapping``.
