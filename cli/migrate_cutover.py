@@ -72,14 +72,18 @@ def cutover(
 
 
 def _show(plan: CutoverPlan) -> None:
-    for number, step in enumerate(plan.steps, 1):
-        click.echo(f"{number}. {step}", err=True)
+    click.echo(numbered(plan.steps), err=True)
     for told in plan.told:
         click.echo(f"note: {told}", err=True)
 
 
+def numbered(steps: list[str]) -> str:
+    """A line each."""
+    return "\n".join(f"{number}. {step}" for number, step in enumerate(steps, 1))
+
+
 def confirm(name: str, *, yes: bool) -> None:
-    """Asks for the new index' name in a terminal; elsewhere ``--yes`` must have been said."""
+    """Asks for the name of the index that takes over in a terminal; elsewhere ``--yes`` must have been said."""
     if yes:
         return
     if not sys.stdin.isatty():

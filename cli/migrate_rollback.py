@@ -8,6 +8,7 @@ import click
 import orjson
 
 from opensearch_splade.cli import migration_options, options
+from opensearch_splade.cli.migrate_cutover import confirm, numbered
 from opensearch_splade.migration.job import client_of_source
 from opensearch_splade.migration.rollback import RolledBack, roll_back, rollback_plan
 from opensearch_splade.plugin.client import connect
@@ -18,11 +19,12 @@ _SHOWN = 10
 @click.command()
 @migration_options.state
 @migration_options.dry_run
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--leave-writes", is_flag=True, help="What was written to the new index since stays there; at once.")
 @options.cluster
 @options.as_json
 def rollback(
-    url: str | None, *, insecure: bool, folder: Path | None, dry_run: bool, leave_writes: bool, as_json: bool
+    url: str | None, *, insecure: bool, folder: Path | None, dry_run: bool, yes: bool, leave_writes: bool, as_json: bool
 ) -> None:
     """Let all aliases lead back to the old index, in one call, at any time after cutover.
 
@@ -38,10 +40,12 @@ def rollback(
     """
     state, client = migration_options.opened(folder), connect(url, insecure=insecure)
     source_client = client_of_source(state.record.spec, client)
+    steps = rollback_plan(state, client, source_client, leave_writes=leave_writes)
     if dry_run:
-        steps = rollback_plan(state, client, source_client, leave_writes=leave_writes)
-        click.echo(orjson.dumps({"steps": steps}) if as_json else "\n".join(steps))
+        click.echo(orjson.dumps({"steps": steps}) if as_json else numbered(steps))
         return
+    click.echo(numbered(steps), err=True)
+    confirm(state.record.source_index, yes=yes)
     done = roll_back(
         state, client, source_client, leave_writes=leave_writes, tell=lambda said: click.echo(said, err=True)
     )

@@ -134,7 +134,7 @@ class BringingBack:
         if hits and self._kept is None:
             raise MigrationError(
                 f"{self._switch.new!r} was written by osplade ingest since the cutover, with vectors that the old "
-                "index must not mix with its own: roll back with --leave-writes and ingest the source into the old index."
+                "index must not mix with its own: roll back with --leave-writes, and ingest into the old index."
             )
         there = self._held([hit["_id"] for hit in hits])
         actions, sent = list[Action](), dict[str, str]()
@@ -164,8 +164,10 @@ class BringingBack:
     def _source(self, hit: Json, old: Json | None) -> Json:
         """As the application wrote it, with what only the old index has of it."""
         new = theirs(hit["_source"], self._kept or KeptMeta(()))
-        left = {name: old["_source"][name] for name in self._state.record.spec.drop if old and name in old["_source"]}
-        return {**left, **new}
+        if old:
+            for path in self._state.record.spec.drop:
+                new = _completed(new, old["_source"], path)
+        return new
 
     def _theirs(self, old: Json) -> Json:
         return theirs(old["_source"], self._kept or KeptMeta(()))
@@ -222,6 +224,16 @@ class BringingBack:
         with ledgers(self._state, len(self._old)) as opened:
             for ledger in opened:
                 yield from ledger.ids()
+
+
+def _completed(new: Json, old: Json, path: str) -> Json:
+    """With what the old document has at ``a.b``, if the new one has nothing there."""
+    head, _, rest = path.partition(".")
+    if path in old:
+        return {path: old[path], **new}
+    if rest and isinstance(new.get(head), dict) and isinstance(old.get(head), dict):
+        return {**new, head: _completed(new[head], old[head], rest)}
+    return new
 
 
 def _content(source: Json) -> str:

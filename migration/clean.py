@@ -67,7 +67,7 @@ def cleaning(state: State, client: OpenSearch, source_client: OpenSearch, *, tar
         )
     if not target and not is_over:
         raise MigrationError(
-            "the old index serves, since nothing is cut over: to end the migration and delete the new index, say --target."
+            "the old index serves, since nothing is cut over: say --target to end this and delete the new index."
         )
     if target and state.record.spec.way == "in-place":
         raise MigrationError("in place there is no new index that could be deleted.")
@@ -83,7 +83,7 @@ def cleaning(state: State, client: OpenSearch, source_client: OpenSearch, *, tar
         raise MigrationError(f"{index!r} still serves {', '.join(serving)}: move or delete these aliases first.")
     uuid = uuid_of(where, index)
     if target and uuid and not _is_own(state, client, index, uuid):
-        raise MigrationError(f"{index!r} was not made by this migration, so it stays: delete {state.folder}.")
+        raise MigrationError(f"{index!r} was not made by this migration, so it stays.")
     if not target and uuid != state.record.source_uuid:
         uuid = ""  # gone, or another one
     return Cleaning(index, target, uuid, where, _documents(where, index) if uuid else 0)

@@ -123,8 +123,7 @@ def _take_over(job: Job, plan: CutoverPlan, copier: Copier, tell: Callable[[str]
     if plan.blocks:
         tell(f"{switch.old} refuses writes")
         block(job.source_client, switch.old)
-    found["documents"] = _bring_the_last(job, copier, is_exact=plan.blocks)
-    found["missing"] = len(unwritten(job, copier.knows))
+    found["documents"], found["missing"] = _bring_the_last(job, copier, is_exact=plan.blocks)
     if plan.settings:
         with asking(switch.new):
             job.client.indices.put_settings(index=switch.new, body=plan.settings)
@@ -139,11 +138,11 @@ def _take_over(job: Job, plan: CutoverPlan, copier: Copier, tell: Callable[[str]
     _note(state, job.client, found)
 
 
-def _bring_the_last(job: Job, copier: Copier, *, is_exact: bool) -> int:
+def _bring_the_last(job: Job, copier: Copier, *, is_exact: bool) -> tuple[int, int]:
     """Until nothing is left and counts agree.
 
     Returns:
-        Documents that were brought over.
+        Documents that were brought over, and those that the new index refused.
     """
     for _ in range(MOST_ROUNDS):
         gap = copier.round()
@@ -152,20 +151,21 @@ def _bring_the_last(job: Job, copier: Copier, *, is_exact: bool) -> int:
             break
         if is_exact and gap == 0:
             raise MigrationError(
-                f"the old index holds {there:,} documents, the ledgers know {copier.documents:,}, and {dead:,} "
-                "were refused: this should agree. Run `osplade migrate run --again`, then verify."
+                f"the old index holds {there:,} documents, the ledgers know {copier.documents:,}, {dead:,} were "
+                "refused: this should agree. Run `osplade migrate run --again`, then verify."
             )
     else:
         raise MigrationError("the old index is written to faster than it is read: take last_round write-block.")
     with asking(job.spec.target):
         job.client.indices.refresh(index=job.spec.target)
         held = int(job.client.count(index=job.spec.target)["count"])
-    if held < copier.documents or (is_exact and held > copier.documents):
+    most = copier.documents + dead if is_exact else held  # of those that it refused it may have an older version
+    if not copier.documents <= held <= most:
         raise MigrationError(
-            f"the new index holds {held:,} documents and should hold {copier.documents:,}: `osplade migrate verify` says "
-            "which differ."
+            f"the new index holds {held:,} documents and should hold {copier.documents:,}: `osplade migrate verify` "
+            "says which differ."
         )
-    return copier.documents
+    return copier.documents, dead
 
 
 def _clone(job: Job, switch: Switch) -> None:
@@ -174,7 +174,7 @@ def _clone(job: Job, switch: Switch) -> None:
     settings = {f"index.{key}": job.source.settings[key] for key in keys if key in job.source.settings}
     with asking(switch.clone):
         job.client.indices.clone(index=switch.old, target=switch.clone, body={"settings": settings})
-        waiting = {"wait_for_status": "yellow", "timeout": "60s"}
+        waiting = {"wait_for_status": "yellow", "request_timeout": 60}
         health = job.client.cluster.health(index=switch.clone, params=waiting)
         held = int(job.client.count(index=switch.clone)["count"])
     if health["timed_out"] or held != count(job):

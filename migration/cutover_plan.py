@@ -99,7 +99,12 @@ def cutover_plan(job: Job, choices: Choices) -> CutoverPlan:
             f"{job.state.dead_letters}, mend them and run again, or do without them with --accept-dead-letters."
         )
     settings = _settings(job)
-    told = (*_told_of_writes(job), *_told_of_templates(job.client, switch.new), *_told_of_ism(job, switch))
+    told = (
+        *_told_of_name(switch),
+        *_told_of_writes(job),
+        *_told_of_templates(job.client, switch.new),
+        *_told_of_ism(job, switch),
+    )
     return CutoverPlan(switch, job.spec.last_round == "write-block", settings, told)
 
 
@@ -197,12 +202,20 @@ def _settings(job: Job) -> Json:
     return settings
 
 
+def _told_of_name(switch: Switch) -> Iterator[str]:
+    if switch.clone:
+        yield (
+            f"a node drops the shards of {switch.old} just before it knows the alias, so searches of that moment may "
+            "be answered with HTTP 503, which clients repeat; with an alias from the start this cannot happen"
+        )
+
+
 def _told_of_writes(job: Job) -> Iterator[str]:
     new = job.spec.target
     yield (
-        f"what applications write to {new} afterwards has no vectors, and is found by its words only, until it is "
-        f"encoded: osplade migrate run --way in-place --source {new} --target {new} --state {new}-in-place, now and then "
-        "or with --follow; or an ingest pipeline of the cluster that encodes"
+        f"what applications write to {new} afterwards has no vectors, and is found by its words only, till you encode "
+        f"it: osplade migrate run --way in-place --source {new} --target {new} --state {new}-in-place, now and then or "
+        "with --follow; or until an ingest pipeline of the cluster does"
     )
 
 

@@ -24,8 +24,8 @@ def may_begin(state: State) -> None:
         )
     if last and last.step == "cut-over":
         raise MigrationError(
-            f"{new!r} has taken over since {_when(last)}, so what the old index holds is of the past. To encode what was "
-            f"written to {new!r} since, run `osplade migrate run --way in-place --source {new} --target {new} "
+            f"{new!r} has taken over since {_when(last)}, so what the old index holds is of the past. To encode what "
+            f"was written to {new!r} since, run `osplade migrate run --way in-place --source {new} --target {new} "
             f"--state {new}-in-place`; to go back, `osplade migrate rollback`."
         )
     if last and last.step == "cleaned":
@@ -44,8 +44,8 @@ def may_cut_over(state: State, *, without_verify: bool) -> None:
         raise MigrationError("the old index was not brought over to its end: let `osplade migrate run` finish first.")
     if (done := state.last("cut-over", "rolled-back", "cleaned")) and done.step != "rolled-back":
         raise MigrationError(
-            f"this migration was cut over already, {_when(done)}: go back with `osplade migrate rollback`, or end it with "
-            "`osplade migrate clean`."
+            f"this migration was cut over already, {_when(done)}: go back with `osplade migrate rollback`, or end it "
+            "with `osplade migrate clean`."
         )
     proved = state.last("begun", "rolled-back", "verified")
     if not without_verify and (proved is None or proved.step != "verified"):
@@ -53,6 +53,11 @@ def may_cut_over(state: State, *, without_verify: bool) -> None:
         raise MigrationError(
             f"nothing proves {since} that the new index holds the same documents: take `osplade migrate verify` first, "
             "or say --without-verify."
+        )
+    if not without_verify and proved and not proved.found.get("clean"):
+        raise MigrationError(
+            "the last `osplade migrate verify` found differences: mend them, run and verify again, or say "
+            "--without-verify."
         )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PATIENCE = 120
 """Seconds for the answer: longer than the cluster takes for it or gives up."""
-_BARRIER = {"wait_for_events": "languid", "timeout": "60s"}
+_BARRIER = {"wait_for_events": "languid", "request_timeout": 60}
 
 
 @dataclass(frozen=True, slots=True)
