@@ -7,6 +7,7 @@ with the write (``if_seq_no``, ``op_type=create``), so there is no moment betwee
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -32,13 +33,16 @@ if TYPE_CHECKING:
     from opensearch_splade.migration.state import State, StepTaken
 
 _AT_ONCE = 500
-_DELETED = ""
-"""Instead of a content's hash."""
+_DELETED, _TAKEN = "deleted", "taken"
+"""Instead of a content's hash: that the index shall not have it, and that it took it."""
 
 
 @dataclass
 class Journal:
-    """What was ever sent to the old index: id to hashes of contents; a line each, on the disk before it is sent."""
+    """What was ever sent to the old index: id to hashes of contents; a line each, on the disk before it is sent.
+
+    What was not taken, because the process was killed, stands there too; it does no harm.
+    """
 
     path: Path
     sent: dict[str, set[str]] = field(default_factory=dict)
@@ -52,9 +56,13 @@ class Journal:
             self.sent.setdefault(id_, set()).add(content)
 
     def add(self, sent: dict[str, str]) -> None:
-        """These are about to be sent."""
+        """These are about to be sent, or were taken."""
+        if not sent:
+            return
         with self.path.open("ab") as file:
             file.write(b"\n" + b"".join(orjson.dumps([*one]) + b"\n" for one in sent.items()))
+            file.flush()
+            os.fsync(file.fileno())
         for id_, content in sent.items():
             self.sent.setdefault(id_, set()).add(content)
 
@@ -155,11 +163,12 @@ class BringingBack:
         self._send(actions, sent, self.written)
 
     def _send(self, actions: list[Action], sent: dict[str, str], done: set[str]) -> None:
-        if sent:
-            self._journal.add(sent)
+        self._journal.add(sent)
         failures = self._writer.write(actions)
         self.conflicts |= {one.id: "written meanwhile" if one.superseded else one.reason for one in failures}
-        done |= {action.id for action in actions} - {failure.id for failure in failures}
+        taken = {action.id for action in actions} - {failure.id for failure in failures}
+        self._journal.add(dict.fromkeys(taken, _TAKEN))
+        done |= taken
 
     def _source(self, hit: Json, old: Json | None) -> Json:
         """As the application wrote it, with what only the old index has of it."""
@@ -184,7 +193,7 @@ class BringingBack:
         """Why the old index' version is not ours to replace; empty if it is."""
         sent = self._journal.sent.get(id_, set())
         if old is None:
-            return "deleted in the old index meanwhile" if sent and _DELETED not in sent else ""
+            return "deleted in the old index meanwhile" if _TAKEN in sent and _DELETED not in sent else ""
         is_ours = old["untouched"] or _content(self._theirs(old)) in sent
         return "" if is_ours else "written in the old index meanwhile"
 

@@ -280,8 +280,8 @@ def test_killed_at_any_request_it_is_taken_again(
         died = die_at_each_request(node.url, step, answered=answered)
     assert died > 20
     assert served(client, alias) == [old]
-    assert bare(client, old) == writer.there
     assert not done[-1].conflicts
+    assert bare(client, old) == writer.there
     assert reader.reads
     assert (reader.errors, reader.empty) == ({}, 0)
     assert (blocked(client, old), blocked(client, new)) == (False, True)
