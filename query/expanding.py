@@ -39,12 +39,14 @@ def first_plan(text: str, target: Target, wanted: Wanted, feedback: Feedback | R
     Raises:
         QueryError: No ranking of the mode is sparse, or what ``plan`` raises.
     """
-    leg = _sparse_leg(asked_legs(wanted, target), wanted)
-    judged = isinstance(feedback, Rocchio)
-    size = len(feedback.ids) if isinstance(feedback, Rocchio) else feedback.docs
-    filter = target.only(feedback.ids) if isinstance(feedback, Rocchio) else wanted.filter
-    made = plan(text, target, Wanted(mode=Mode((leg,)), size=size, filter=filter, timeout=wanted.timeout))
-    query = {"bool": {"filter": [filter], "should": [made.body["query"]]}} if judged else made.body["query"]
+    mode = Mode((_sparse_leg(asked_legs(wanted, target), wanted),))
+    if isinstance(feedback, Rocchio):
+        only = target.only(feedback.ids)
+        made = plan(text, target, Wanted(mode=mode, size=len(feedback.ids), filter=only, timeout=wanted.timeout))
+        query = {"bool": {"filter": [only], "should": [made.body["query"]]}}  # those that share no feature too
+    else:
+        made = plan(text, target, Wanted(mode=mode, size=feedback.docs, filter=wanted.filter, timeout=wanted.timeout))
+        query = made.body["query"]
     return replace(made, body={**made.body, "query": query, "_source": _SOURCE})
 
 

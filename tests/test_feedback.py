@@ -7,6 +7,7 @@ import json
 import math
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,8 @@ from opensearchpy import AsyncOpenSearch
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.asking import ask
+from opensearch_splade.evaluation.collection import Collection
+from opensearch_splade.evaluation.feedback_rounds import feedback_rounds
 from opensearch_splade.evaluation.latency import time_searches
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.systems import System
@@ -418,6 +421,23 @@ def test_the_command_expands_and_explains(node: RunningNode, index_name: str, tm
     assert "this is the first search only" in dry.stderr
     both = osplade(*question, "--feedback", "rm3", "--relevant", "2")
     assert (both.exit_code, "leave out --relevant" in both.output) == (2, True)
+
+
+@pytest.mark.server
+def test_rounds_measure_what_was_not_judged(client: OpenSearch, index_name: str) -> None:
+    """Judged hits leave rankings and judgements; feedback finds what the question misses; other questions stay out."""
+    searcher = filled(client, index_name, Kind())
+    qrels = {"q": {"b": 1, "c": 1, "a": 0}, "r": {"a": 1}}
+    collection = Collection("four", "", {"q": "fox", "r": "fox"}, qrels)
+    first, second = feedback_rounds(
+        searcher, "neural-sparse", collection, rounds=2, shown=2, judge=partial(Rocchio, beta=1), measures=["R@2"]
+    )
+    assert (first.judged, first.relevant) == (4, 2)
+    assert {query: set(run) for query, run in first.plain.run.items()} == {"q": {"d"}}
+    assert list(first.moved.run["q"]) == ["c", "d"]
+    assert (first.plain.measures, first.moved.measures) == ({"R@2": 0.0}, {"R@2": 1.0})
+    assert (second.judged, second.relevant) == (7, 3)
+    assert second.plain.run == {}
 
 
 def test_contributions_say_what_was_added() -> None:
