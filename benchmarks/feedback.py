@@ -3,7 +3,7 @@
     python benchmarks/feedback.py choose ../shared/data/scifact --index scifact --split train --leave-out test
     python benchmarks/feedback.py rounds ../shared/data/cacm --index cacm
 
-What is chosen is measured by ``osplade eval --system "neural-sparse feedback=rm3:10:20:0.5"``.
+What is chosen is measured by ``osplade eval --system "neural-sparse feedback=rm3:3:100:0.7"``.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
-      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --feedback rm3:10:20:0.5
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --feedback rm3:3:100:0.7
       osplade search "vitamin d and bone density" --index scifact --relevant 22543403 --irrelevant 7912579
       osplade search "vitamin d and bone density" --index scifact --expand synonyms:of
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain

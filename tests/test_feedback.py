@@ -310,7 +310,7 @@ def test_what_cannot_be_learnt_from_is_told(client: OpenSearch, index_name: str)
     result = searcher.search("fox", mode="neural-sparse", feedback=Feedback(docs=1))
     assert result.notices[:2] == (
         "feedback without 1 documents: another bundle encoded them",
-        "feedback rm3:1:20:0.5: no document to learn from, so the question alone was asked",
+        "feedback rm3:1:100:0.7: no document to learn from, so the question alone was asked",
     )
     unknown = searcher.search("cow", mode="neural-sparse", feedback=RM3)
     assert unknown.hits == ()
@@ -454,4 +454,4 @@ def test_an_index_of_others_teaches_too(client: OpenSearch, index_name: str) -> 
     client.index(index=index_name, id="e", body=source, params={"refresh": "true"})
     searcher = Searcher(client, index_name, capabilities=probe(client), sparse=Table({"fox": 2.0}))
     result = searcher.search("fox", mode="weighted-terms", feedback=Feedback(1))
-    assert result.notices == ("feedback rm3:1:20:0.5: 1 features added (run) from 1 documents",)
+    assert result.notices == ("feedback rm3:1:100:0.7: 1 features added (run) from 1 documents",)
