@@ -69,7 +69,8 @@ def explained(hit: Hit, most: int) -> Text:
         said = f"{leg.score:.5g}{near}" if is_alone else leg_sentence(leg, hit.score)
         cell.append(f"\n{leg.leg} ", style="bold cyan").append(said, style="cyan")
         for one, share in zip(leg.why[:most], shares(leg.why), strict=False):
-            cell.append(f"\n  {one.feature} {one.query_weight:.4g} × {one.stored_weight:.4g} = {one.score:.4g}")
+            name = f"+{one.feature}" if one.added else one.feature
+            cell.append(f"\n  {name} {one.query_weight:.4g} × {one.stored_weight:.4g} = {one.score:.4g}")
             cell.append(f"  {share:.0%}", style="dim")
         if len(leg.why) > most:
             cell.append(f"\n  and {len(leg.why) - most} more", style="dim")

@@ -95,4 +95,9 @@ def _leg(leg: LegScore, score: float) -> Html:
 def _row(one: Contribution, share: float) -> Html:
     bar = tag("svg", tag("rect", width=_BAR * share, height=10), width=_BAR, height=10, aria_hidden="true")
     cells = [f"{one.query_weight:.4g} × {one.stored_weight:.4g}", f"{one.score:.4g}", f"{share:.1%}", bar]
-    return tag("tr", tag("th", one.feature, scope="row"), *(tag("td", cell) for cell in cells))
+    name = f"+{one.feature}" if one.added else one.feature
+    return tag(
+        "tr",
+        tag("th", name, scope="row", title="added by feedback" if one.added else None),
+        *(tag("td", cell) for cell in cells),
+    )

@@ -13,10 +13,17 @@ from opensearch_splade.cli import options
 from opensearch_splade.cli.explaining import as_json as hit_json
 from opensearch_splade.cli.explaining import marked
 from opensearch_splade.cli.explanation_page import explanation_page
+from opensearch_splade.cli.feedback_options import feedback as feedback_option
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Options, QueryPruning, SeismicSearch
+from opensearch_splade.ingest.plug_ins import plug_in
+from opensearch_splade.query import Feedback, Options, QueryPruning, Rocchio, SeismicSearch, search_with_contexts
+
+_NEXT = (
+    "the second one's weights depend on the documents that it finds",
+    "the texts are asked in searches of their own",
+)
 
 
 @click.command()
@@ -45,6 +52,12 @@ from opensearch_splade.query import Options, QueryPruning, SeismicSearch
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
 @options.two_step
+@feedback_option
+@click.option(
+    "--expand",
+    metavar="MODULE:FUNCTION",
+    help="Your own function from the question to texts; the question is also asked with each of them, and fused.",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
     "--html",
@@ -68,6 +81,8 @@ def search(
     filter_: str | None,
     added: tuple[str, ...],
     two_step: QueryPruning | None,
+    feedback: Feedback | Rocchio | None,
+    expand: str | None,
     explain: bool,
     html: Path | None,
     timeout: float | None,
@@ -90,8 +105,12 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --feedback rm3:3:100:0.7
+      osplade search "vitamin d and bone density" --index scifact --relevant 22543403 --irrelevant 7912579
+      osplade search "vitamin d and bone density" --index scifact --expand synonyms:of
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
+    contexts = plug_in(expand, "--expand") if expand else None
     cluster = open_cluster(url, insecure=insecure)
     searchers = open_searchers(
         cluster, index, QueryBundles(bundle, dense_bundle, query_prune, seismic, added), query_side
@@ -106,11 +125,18 @@ def search(
         "weights": _weights(weights),
         "two_step": two_step,
         "timeout": timeout,
+        "feedback": feedback,
     }
     if dry_run:
-        click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
+        body = searcher.first_body(question, **asked) if feedback else searcher.body(question, **asked)
+        click.echo(orjson.dumps(body, option=0 if as_json else orjson.OPT_INDENT_2))
+        if feedback or expand:
+            click.echo(f"note: this is the first search only; {_NEXT[feedback is None]}", err=True)
         return
-    result = searcher.search(question, **asked)
+    if contexts:
+        result = search_with_contexts(searcher, question, contexts, **asked)
+    else:
+        result = searcher.search(question, **asked)
     texts = [marked(hit, searcher) for hit in result.hits] if explain else []
     if html:
         html.write_text(explanation_page(question, mode, result, texts), encoding="utf-8")

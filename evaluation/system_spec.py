@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.types import Json
@@ -35,6 +35,7 @@ class SystemSpec:
         seismic: How thoroughly a ``sparse_vector`` field is searched.
         filter: A query that hits must match.
         weights: Of the legs of a hybrid; of first ranking and rescoring where there is one.
+        feedback: How the best hits expand its sparse rankings.
         two_step: Which features find the candidates, which all features then score.
         rescore: The leg that scores the first ranking's best hits again; empty for none.
         window: How many of a shard are scored again, at least the page.
@@ -54,6 +55,7 @@ class SystemSpec:
     seismic: SeismicSearch | None = None
     filter: Json | None = None
     weights: tuple[float, ...] = ()
+    feedback: Feedback | None = None
     two_step: QueryPruning | None = None
     rescore: str = ""
     window: int = CANDIDATES
@@ -71,11 +73,19 @@ class SystemSpec:
         self._check_weights()
 
     def _check_template(self) -> None:
-        taken = {"filter": self.filter, "weights": self.weights, "two-step": self.two_step, "rescore": self.rescore}
+        taken = {
+            "filter": self.filter,
+            "weights": self.weights,
+            "feedback": self.feedback,
+            "two-step": self.two_step,
+            "rescore": self.rescore,
+        }
         if said := [name for name, value in taken.items() if value]:
             raise QueryError(f"{said[0]} goes with a mode; write it into the template instead")
 
     def _check_stages(self, mode: Mode) -> None:
+        if self.feedback and mode.legs and not set(mode.legs) & set(SPARSE_LEGS):
+            raise QueryError(f"feedback expands sparse rankings ({' or '.join(SPARSE_LEGS)}); {mode} has none")
         if self.two_step and self.rescore:
             raise QueryError("two-step is a rescoring by all features already; leave rescore out")
         if self.two_step and not (len(mode.legs) == 1 and mode.legs[0] in SPARSE_LEGS):
@@ -199,6 +209,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "seismic": SeismicSearch.parse,
     "filter": _filter,
     "weights": _weights,
+    "feedback": Feedback.parse,
     "two-step": QueryPruning.parse,
     "rescore": str,
     "window": int,

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opensearch_splade.errors import QueryError
+from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
+from opensearch_splade.query import Expansion, Mode, Options, Searcher, in_two_steps, rescored
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
@@ -54,25 +54,43 @@ class System:
         stages = legs if self.spec.rescore not in SPARSE_LEGS else (*legs, *SPARSE_LEGS)
         return self.searcher.target.fingerprints(stages)
 
-    def ranking_body(self, text: str, size: int) -> Json:
+    def expansions(self, texts: Sequence[str]) -> list[Expansion | OspladeError | None]:
+        """What feedback makes of some questions: a first request where the spec has it; else ``None`` for each.
+
+        Raises:
+            OspladeError: What ``Searcher.expansions`` raises.
+        """
+        if self.spec.feedback is None:
+            return [None] * len(texts)
+        searcher, mode = self._asker()
+        return searcher.expansions(texts, mode=mode, filter=self.spec.filter, feedback=self.spec.feedback)
+
+    def ranking_body(self, text: str, size: int, expansion: Expansion | None = None) -> Json:
         """The search for ids and scores alone.
 
         Raises:
             OspladeError: What ``Searcher.body`` raises, or the server cannot rescore so.
         """
-        body = self.page_body(text, size)
+        body = self.page_body(text, size, expansion)
         if self.template is None:
             return ranking_only(body)
         return body | {"_source": False} | ({"docvalue_fields": ["id", "encoded"]} if self.searcher else {})
 
-    def page_body(self, text: str, size: int) -> Json:
-        """The search for hits with their text, as one body."""
+    def page_body(self, text: str, size: int, expansion: Expansion | None = None) -> Json:
+        """The search for hits with their text, as one body.
+
+        Args:
+            text: The question.
+            size: Hits to return.
+            expansion: What feedback made of it.
+        """
         if self.template is not None:
             filled = self.template.fill(text, self._values(text))
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
+        asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights}
+        body = searcher.body(text, expansion=expansion, **asked)
         if self.spec.two_step:
             return in_two_steps(body, self.spec.two_step, window=self.spec.window)
         if not self.spec.rescore:

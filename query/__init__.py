@@ -16,8 +16,11 @@ from opensearch_splade.query.clauses import (
 )
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
+from opensearch_splade.query.contexts import Contexts, search_with_contexts
 from opensearch_splade.query.conversation import SearchClient
+from opensearch_splade.query.expansion import Evidence, Expansion
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
+from opensearch_splade.query.feedback import Feedback
 from opensearch_splade.query.fusion import hybrid, linear
 from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
 from opensearch_splade.query.highlights import Highlight, highlights
@@ -31,6 +34,7 @@ from opensearch_splade.query.plan import Options, Wanted
 from opensearch_splade.query.pruning import PrunedQueries, QueryPruning
 from opensearch_splade.query.rank_functions import LINEAR, logarithm, saturation, sigmoid
 from opensearch_splade.query.rescoring import rescored
+from opensearch_splade.query.rocchio import Rocchio
 from opensearch_splade.query.searcher import AsyncSearcher, Searcher
 from opensearch_splade.query.seismic_search import SeismicSearch
 from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
@@ -42,6 +46,10 @@ __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
     "AsyncSearcher",
     "Bound",
+    "Contexts",
+    "Evidence",
+    "Expansion",
+    "Feedback",
     "Fit",
     "Fusion",
     "FusionMethod",
@@ -53,6 +61,7 @@ __all__ = [
     "PrunedQueries",
     "QueryPruning",
     "Returned",
+    "Rocchio",
     "SearchClient",
     "SearchResult",
     "Searcher",
@@ -88,6 +97,7 @@ __all__ = [
     "saturation",
     "search_body",
     "search_fused",
+    "search_with_contexts",
     "seismic",
     "shares",
     "sigmoid",

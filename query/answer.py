@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opensearch_splade.query.leg_scores import Legs
+    from opensearch_splade.query.legs import Question
     from opensearch_splade.query.plan import Plan
     from opensearch_splade.query.target import Target
-    from opensearch_splade.types import Features, Json
+    from opensearch_splade.types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SearchResult:
 
     Attributes:
         hits: Best first.
-        took_ms: Time the server took for the ranking, in milliseconds.
+        took_ms: Time the server took for the ranking, in milliseconds, and for the first one that feedback takes.
         body: The search body as sent, of the ranking where a hybrid needs two.
         notices: What was changed in the question, is missing in the index or incomplete in the answer.
         profile: What the server spent its time on, as it says it; ``None`` unless asked for.
@@ -96,13 +97,14 @@ class Reading:
                 f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: its "
                 "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
             )
-        sent = renamed(plan.sent, target.meta)
-        return SearchResult(hits, self.answer["took"], sent, tuple(self.notices), self.answer.get("profile"))
+        before = plan.question.expansion.took_ms if plan.question.expansion else 0
+        took, sent = before + self.answer["took"], renamed(plan.sent, target.meta)
+        return SearchResult(hits, took, sent, tuple(self.notices), self.answer.get("profile"))
 
 
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
-    passage, sparse = _best_passage(source, plan.question.weights, names)
+    passage, sparse = _best_passage(source, plan.question, names)
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1
@@ -119,12 +121,14 @@ def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> 
 
 
 def _best_passage(
-    source: Mapping[str, Any], features: Features, names: Mapping[str, str]
+    source: Mapping[str, Any], question: Question, names: Mapping[str, str]
 ) -> tuple[str, list[Contribution]]:
     """What gave a hit its sparse score, and the text of the passage that did, where passages lie in the document."""
+    added = question.expansion.added if question.expansion else frozenset[str]()
 
     def why(vector: Mapping[str, float]) -> list[Contribution]:
-        return contributions(features, {names.get(key, key): weight for key, weight in vector.items()})
+        stored = {names.get(key, key): weight for key, weight in vector.items()}
+        return contributions(question.weights, stored, added)
 
     passages = [(one, why(one["sparse"])) for one in source.get("passages", ()) if "sparse" in one]
     if not passages:

@@ -20,7 +20,6 @@ from opensearch_splade.query.mode import Mode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from opensearch_splade.query.mode import Leg
     from opensearch_splade.query.searcher import Searcher
     from opensearch_splade.types import Hit, Json
 
@@ -61,19 +60,53 @@ def search_fused(
         ClusterError: The cluster does not answer or refuses.
     """
     mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
+    check_page(size, start, candidates)
+    asked = [(text, Mode((leg,))) for leg in mode.legs or searcher.target.legs]
+    answers = [searcher.search(text, mode=leg, size=candidates, filter=filter, ids_only=True) for text, leg in asked]
+    chosen = fusion or Fusion.parse(mode.fusion or "min_max")
+    return fused_page(searcher, asked, answers, chosen, size=size, start=start, candidates=candidates)
+
+
+def check_page(size: int, start: int, candidates: int) -> None:
+    """Refuse a page that the candidates do not hold.
+
+    Raises:
+        QueryError: It ends beyond them, or they are too many.
+    """
     if size < 1 or start < 0 or not start + size <= candidates <= MAX_RESULT_WINDOW:
         raise QueryError(
             f"size {size} from {start} on with {candidates} candidates: a page ends within the candidates, and these "
             f"are at most {MAX_RESULT_WINDOW:,}"
         )
-    legs = mode.legs or searcher.target.legs
-    answers = [searcher.search(text, mode=Mode((leg,)), size=candidates, filter=filter, ids_only=True) for leg in legs]
+
+
+def fused_page(
+    searcher: Searcher,
+    asked: Sequence[tuple[str, Mode]],
+    answers: Sequence[SearchResult],
+    fusion: Fusion,
+    *,
+    size: int,
+    start: int,
+    candidates: int,
+) -> SearchResult:
+    """One page of some rankings, fused here, with texts.
+
+    Args:
+        searcher: Asked the index.
+        asked: What each ranking was asked with.
+        answers: The rankings: ids and scores of ``candidates`` hits.
+        fusion: How they are fused.
+        size: Hits to return.
+        start: Hits to skip before them.
+        candidates: Hits of each ranking that are fused.
+    """
     # Behind an alias an id may stand twice: the first of them is the better one.
     rankings = [{hit.id: hit.score for hit in reversed(answer.hits)} for answer in answers]
     rankings = [dict(reversed(ranking.items())) for ranking in rankings]
-    fused = fuse(rankings, fusion or Fusion.parse(mode.fusion or "min_max"), candidates=candidates)
+    fused = fuse(rankings, fusion, candidates=candidates)
     page = dict(list(fused.items())[start : start + size])
-    texts, notices = _texts(searcher, text, legs, rankings, list(page))
+    texts, notices = _texts(searcher, asked, rankings, list(page))
     notices = [*(notice for answer in answers for notice in answer.notices), *notices]
     return SearchResult(
         tuple(replace(texts[document], score=score) for document, score in page.items() if document in texts),
@@ -84,24 +117,17 @@ def search_fused(
 
 
 def _texts(
-    searcher: Searcher, text: str, legs: Sequence[Leg], rankings: Sequence[dict[str, float]], page: Sequence[str]
+    searcher: Searcher, asked: Sequence[tuple[str, Mode]], rankings: Sequence[dict[str, float]], page: Sequence[str]
 ) -> tuple[dict[str, Hit], list[str]]:
-    """The hits of a page with their texts: asked of the legs that found them, each document once."""
+    """The hits of a page with their texts: asked of the rankings that found them, each document once."""
     hits: dict[str, Hit] = {}
     notices: list[str] = []
-    for leg, ranking in zip(legs, rankings, strict=True):
+    for (text, mode), ranking in zip(asked, rankings, strict=True):
         wanted = [document for document in page if document in ranking and document not in hits]
         if wanted:
-            answer = searcher.search(text, mode=Mode((leg,)), size=len(wanted), filter=_only(searcher, wanted))
+            answer = searcher.search(text, mode=mode, size=len(wanted), filter=searcher.target.only(wanted))
             hits |= {hit.id: hit for hit in answer.hits}
             notices += answer.notices
     if gone := [document for document in page if document not in hits]:
         notices.append(f"{len(gone)} hits (e.g. {gone[0]!r}) could not be read any more: deleted in the meantime?")
     return hits, notices
-
-
-def _only(searcher: Searcher, documents: Sequence[str]) -> Json:
-    """Passages have ids of their own and their document's in a field, which is slower to filter by."""
-    if searcher.target.store == "documents":
-        return {"terms": {"id": list(documents)}}
-    return {"ids": {"values": list(documents)}}

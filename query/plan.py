@@ -19,9 +19,12 @@ from opensearch_splade.query.two_step import in_two_steps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from opensearch_splade.query.expansion import Expansion
+    from opensearch_splade.query.feedback import Feedback
     from opensearch_splade.query.fusion_spec import Fusion
     from opensearch_splade.query.mode import Leg
     from opensearch_splade.query.pruning import QueryPruning
+    from opensearch_splade.query.rocchio import Rocchio
     from opensearch_splade.query.target import Target
     from opensearch_splade.types import Json
 
@@ -39,6 +42,7 @@ class Options(TypedDict, total=False):
     timeout: float | None
     profile: bool
     two_step: QueryPruning | None
+    feedback: Feedback | Rocchio | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,8 @@ class Wanted:
         profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
             since 3.6.0 gives other scores while it profiles.
         two_step: Of one sparse ranking: which features find the candidates, which all features then score.
+        feedback: Expands the sparse rankings by features of documents, the best hits or judged ones, which takes one
+            more request; bm25 and knn keep the question.
 
     Raises:
         QueryError: The time-out is not positive and finite.
@@ -74,6 +80,7 @@ class Wanted:
     timeout: float | None = None
     profile: bool = False
     two_step: QueryPruning | None = None
+    feedback: Feedback | Rocchio | None = None
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
@@ -123,17 +130,31 @@ class Plan:
         return "text and weights" if self.wanted.explain and self.question.weights else "text"
 
 
-def plan(text: str, target: Target, wanted: Wanted) -> Plan:
+def asked_legs(wanted: Wanted, target: Target) -> tuple[Leg, ...]:
+    """The rankings that are asked.
+
+    Raises:
+        QueryError: The mode is unknown.
+    """
+    return _mode(wanted).legs or target.legs
+
+
+def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None = None) -> Plan:
     """Build the search.
+
+    Args:
+        text: The question.
+        target: What is asked.
+        wanted: How.
+        expansion: Weights in place of the question's own, for the sparse rankings.
 
     Raises:
         QueryError: The question, mode, page or weights are out of bounds.
         TargetError: The index or the encoders lack what the mode asks.
         CapabilityError: The server cannot do what the mode asks.
     """
-    mode = wanted.mode if isinstance(wanted.mode, Mode) else Mode.parse(wanted.mode)
-    legs = mode.legs or target.legs
-    question = _question(text, target, legs, wanted.filter)
+    mode, legs = _mode(wanted), asked_legs(wanted, target)
+    question = _question(text, target, legs, wanted.filter, expansion)
     depth = pool_depth(wanted.start + wanted.size)
     fusion = chosen(mode.fusion or "min_max", wanted.weights) if len(legs) > 1 else None
     queries = [question.leg(leg, k=depth) for leg in legs]
@@ -158,12 +179,19 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     return Plan(wanted, legs, question, body, alone, depth, fusion)
 
 
-def _question(text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None) -> Question:
+def _mode(wanted: Wanted) -> Mode:
+    return wanted.mode if isinstance(wanted.mode, Mode) else Mode.parse(wanted.mode)
+
+
+def _question(
+    text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None, expansion: Expansion | None
+) -> Question:
     # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
     copies = len(legs) + (target.seismic is not None)
     reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
     counted = sum(leg != "knn" for leg in legs)
-    return Question(text, target, room=target.capabilities.max_clause_count - reserved, counted_legs=counted)
+    room = target.capabilities.max_clause_count - reserved
+    return Question(text, target, room=room, counted_legs=counted, expansion=expansion)
 
 
 def _query(

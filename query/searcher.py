@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from opensearch_splade.errors import OspladeError
+from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.query.answer import Reading, SearchResult
 from opensearch_splade.query.batches import BATCH, together
 from opensearch_splade.query.body import documents_body
 from opensearch_splade.query.conversation import Call, Conversation, SearchClient, awaited, held
+from opensearch_splade.query.expanding import expansions, first_plan
 from opensearch_splade.query.kept_fields import renamed, translated
 from opensearch_splade.query.leg_scores import ask_legs
 from opensearch_splade.query.plan import Options, Plan, Wanted, plan
@@ -20,6 +21,7 @@ from opensearch_splade.transport import asking
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from opensearch_splade.query.expansion import Expansion
     from opensearch_splade.types import Capabilities, DenseQueryEncoder, Json, QueryEncoder
 
 _GRACE_S = 1.0  # for which a client waits longer than the server may take: a partial answer is better than none
@@ -34,16 +36,44 @@ class _Asking:
         ids = target.token_ids.items() if target.seismic else ()
         self._names = {str(token_id): name for name, token_id in ids}
 
-    def body(self, text: str, **options: Unpack[Options]) -> Json:
+    def body(self, text: str, *, expansion: Expansion | None = None, **options: Unpack[Options]) -> Json:
         """The search as one body, for who sends it otherwise. Nothing is sent; options and errors are ``search``'s.
 
         ``search`` itself takes two requests for a hybrid, which is faster (see ``ranking_only``), and cuts its pages:
         sent as it is, a page of a hybrid that begins beyond the last hit is refused by the server (HTTP 400).
+
+        Args:
+            text: The question.
+            expansion: What feedback made of it (``expansions``).
+            options: Those of ``search``.
+
+        Raises:
+            QueryError: Feedback is wanted, whose body depends on the answer to another.
         """
-        return renamed(plan(text, self.target, Wanted(**options)).body, self.target.meta)
+        wanted = Wanted(**options)
+        if wanted.feedback and not expansion:
+            raise QueryError("feedback takes two searches: first_body is the first, body with expansion= the second")
+        return renamed(plan(text, self.target, wanted, expansion).body, self.target.meta)
+
+    def first_body(self, text: str, **options: Unpack[Options]) -> Json:
+        """The first search of two where feedback is wanted: for the documents that expand the question.
+
+        Raises:
+            QueryError: No feedback is wanted, or what ``search`` raises.
+        """
+        wanted = Wanted(**options)
+        if not wanted.feedback:
+            raise QueryError("without feedback there is one search only: body is it")
+        return renamed(first_plan(text, self.target, wanted, wanted.feedback).body, self.target.meta)
+
+    def _expansions(self, texts: Sequence[str], wanted: Wanted) -> Conversation[list[Expansion | OspladeError | None]]:
+        return expansions(texts, self.target, self._names, wanted, _patience(wanted))
 
     def _one(self, text: str, wanted: Wanted) -> Conversation[SearchResult]:
-        planned = plan(text, self.target, wanted)
+        [expansion] = yield from self._expansions([text], wanted)
+        if isinstance(expansion, OspladeError):
+            raise expansion
+        planned = plan(text, self.target, wanted, expansion)
         with asking(self.target.index):
             answer = yield Call("search", planned.sent, self.target.index, patience_s=_patience(wanted))
         [result] = yield from self._read([Reading.of(planned, answer)], wanted)
@@ -52,7 +82,9 @@ class _Asking:
     def _many(self, texts: Sequence[str], wanted: Wanted) -> Conversation[list[SearchResult | OspladeError]]:
         found: list[SearchResult | OspladeError] = []
         for start in range(0, len(texts), BATCH):
-            planned = [self._planned(text, wanted) for text in texts[start : start + BATCH]]
+            batch = texts[start : start + BATCH]
+            expanded = yield from self._expansions(batch, wanted)
+            planned = [self._planned(text, wanted, one) for text, one in zip(batch, expanded, strict=True)]
             bodies = [each.sent for each in planned if isinstance(each, Plan)]
             answers = iter((yield from together(self.target.index, bodies, patience_s=_patience(wanted))))
             asked = [next(answers) if isinstance(each, Plan) else each for each in planned]
@@ -61,9 +93,11 @@ class _Asking:
             found += [next(results) if isinstance(one, Reading) else one for one in readings]
         return found
 
-    def _planned(self, text: str, wanted: Wanted) -> Plan | OspladeError:
+    def _planned(self, text: str, wanted: Wanted, expansion: Expansion | OspladeError | None) -> Plan | OspladeError:
+        if isinstance(expansion, OspladeError):
+            return expansion
         try:
-            return plan(text, self.target, wanted)
+            return plan(text, self.target, wanted, expansion)
         except OspladeError as error:
             return error
 
@@ -132,7 +166,8 @@ class Searcher(_Asking):
         Args:
             text: The question.
             options: The attributes of ``Wanted``, all of which have defaults: ``mode``, ``size``, ``start``,
-                ``filter``, ``weights``, ``explain``, ``ids_only``, ``timeout``, ``profile``.
+                ``filter``, ``weights``, ``explain``, ``ids_only``, ``timeout``, ``profile``, ``two_step``,
+                ``feedback``.
 
         Raises:
             QueryError: The question, mode, page or weights are out of bounds.
@@ -157,6 +192,18 @@ class Searcher(_Asking):
             ClusterError: The cluster does not answer at all.
         """
         return held(self._client, translated(self._many(texts, Wanted(**options)), self.target.meta))
+
+    def expansions(self, texts: Sequence[str], **options: Unpack[Options]) -> list[Expansion | OspladeError | None]:
+        """What feedback makes of some questions, for ``body``: the first half of ``search_many``.
+
+        Returns:
+            In the order of the questions new weights, or the error that this one met; ``None`` without feedback.
+
+        Raises:
+            TargetError: There is no such index.
+            ClusterError: The cluster does not answer at all.
+        """
+        return held(self._client, translated(self._expansions(texts, Wanted(**options)), self.target.meta))
 
 
 class AsyncSearcher(_Asking):
@@ -198,6 +245,12 @@ class AsyncSearcher(_Asking):
     async def search_many(self, texts: Sequence[str], **options: Unpack[Options]) -> list[SearchResult | OspladeError]:
         """``Searcher.search_many``."""
         return await awaited(self._client, translated(self._many(texts, Wanted(**options)), self.target.meta))
+
+    async def expansions(
+        self, texts: Sequence[str], **options: Unpack[Options]
+    ) -> list[Expansion | OspladeError | None]:
+        """``Searcher.expansions``."""
+        return await awaited(self._client, translated(self._expansions(texts, Wanted(**options)), self.target.meta))
 
 
 def _patience(wanted: Wanted) -> float | None:

@@ -14,7 +14,7 @@ from opensearch_splade.errors import QueryError, SourceError
 from opensearch_splade.evaluation.system_spec import SIDES, SystemSpec
 from opensearch_splade.evaluation.systems_file import read_systems
 from opensearch_splade.evaluation.templates import Template
-from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch
 
 JSON_VALUES = st.recursive(
     st.none() | st.integers(-9, 9) | st.text(), lambda each: st.lists(each, max_size=2), max_leaves=3
@@ -30,11 +30,13 @@ SHARED: dict[str, Any] = {
     "filter": st.none() | st.dictionaries(st.text(min_size=1), JSON_VALUES, min_size=1, max_size=2),
     "tuned_on": st.text(max_size=9),
 }
+FEEDBACK = st.none() | st.builds(Feedback, st.integers(1, 99), st.integers(1, 99), st.sampled_from([0.5, 0.85]))
 SPECS = st.one_of(
     st.builds(SystemSpec, TWO_LEGS, weights=st.just(()) | st.tuples(WEIGHT, WEIGHT), **SHARED),
     st.builds(
         SystemSpec,
         st.just(Mode.parse("neural-sparse")),
+        feedback=FEEDBACK,
         two_step=st.builds(QueryPruning, top_k=st.integers(1, 9)),
         window=st.integers(1, 999),
         **SHARED,

@@ -188,11 +188,19 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One feature's share of a hit's score: ``query_weight * stored_weight``."""
+    """One feature's share of a hit's score: ``query_weight * stored_weight``.
+
+    Attributes:
+        feature: Its name.
+        query_weight: As sent.
+        stored_weight: Of the document, as the index keeps it.
+        added: Whether feedback brought it: the question itself did not have it.
+    """
 
     feature: str
     query_weight: float
     stored_weight: float
+    added: bool = False
 
     @property
     def score(self) -> float:
