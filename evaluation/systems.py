@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
@@ -116,10 +117,10 @@ def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> lis
 
 
 def default_modes(legs: Iterable[str]) -> list[str]:
-    """Each ranking alone, then every fusion of two and more with BM25, the largest by RRF too."""
+    """Each ranking alone, then every fusion of two and of all, the largest by RRF too."""
     have = list(legs)
     modes = ["bm25"] + (["weighted-terms"] if "neural-sparse" in have else []) + [leg for leg in have if leg != "bm25"]
-    modes += [f"bm25+{leg}" for leg in have if leg != "bm25"]
+    modes += ["+".join(pair) for pair in combinations(have, 2)]
     if len(have) > 2:
         modes.append("+".join(have))
     return modes + ([f"{'+'.join(have)}:rrf"] if len(have) > 1 else [])
