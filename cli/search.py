@@ -16,7 +16,7 @@ from opensearch_splade.cli.explanation_page import explanation_page
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Options, QueryPruning, SeismicSearch
+from opensearch_splade.query import Options, QueryPruning, SeismicSearch, parse_boost
 
 
 @click.command()
@@ -44,6 +44,14 @@ from opensearch_splade.query import Options, QueryPruning, SeismicSearch
     multiple=True,
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
+@click.option(
+    "--boost",
+    "boosts",
+    metavar="FIELD=VALUE*BOOST",
+    multiple=True,
+    help="Add a constant to the score where a field has a value, or, as FIELD:FUNCTION[:NUMBER][*BOOST], a number of "
+    "the document (saturation, log, sigmoid, linear); repeatable.",
+)
 @options.two_step
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
@@ -67,6 +75,7 @@ def search(
     size: int,
     filter_: str | None,
     added: tuple[str, ...],
+    boosts: tuple[str, ...],
     two_step: QueryPruning | None,
     explain: bool,
     html: Path | None,
@@ -91,6 +100,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
+      osplade search "read a csv file" --index osplade-demo --boost metadata.kind=class*0.1 --explain
     """
     cluster = open_cluster(url, insecure=insecure)
     searchers = open_searchers(
@@ -105,6 +115,7 @@ def search(
         "explain": explain,
         "weights": _weights(weights),
         "two_step": two_step,
+        "boosts": [parse_boost(boost) for boost in boosts],
         "timeout": timeout,
     }
     if dry_run:

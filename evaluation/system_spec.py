@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import Mode, QueryPruning, SeismicSearch, parse_boost
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.types import Json
@@ -34,6 +34,7 @@ class SystemSpec:
         query_prune: Which features of a sparse question are asked with.
         seismic: How thoroughly a ``sparse_vector`` field is searched.
         filter: A query that hits must match.
+        boost: Added to the scores of hits, as ``parse_boost`` reads it; to one ranking or a linear combination.
         weights: Of the legs of a hybrid; of first ranking and rescoring where there is one.
         two_step: Which features find the candidates, which all features then score.
         rescore: The leg that scores the first ranking's best hits again; empty for none.
@@ -53,6 +54,7 @@ class SystemSpec:
     query_prune: QueryPruning | None = None
     seismic: SeismicSearch | None = None
     filter: Json | None = None
+    boost: str = ""
     weights: tuple[float, ...] = ()
     two_step: QueryPruning | None = None
     rescore: str = ""
@@ -71,7 +73,13 @@ class SystemSpec:
         self._check_weights()
 
     def _check_template(self) -> None:
-        taken = {"filter": self.filter, "weights": self.weights, "two-step": self.two_step, "rescore": self.rescore}
+        taken = {
+            "filter": self.filter,
+            "boost": self.boost,
+            "weights": self.weights,
+            "two-step": self.two_step,
+            "rescore": self.rescore,
+        }
         if said := [name for name, value in taken.items() if value]:
             raise QueryError(f"{said[0]} goes with a mode; write it into the template instead")
 
@@ -84,6 +92,10 @@ class SystemSpec:
             raise QueryError(f"rescore={self.rescore}: choose one of {', '.join(RESCORERS)}")
         if self.rescore and len(mode.legs) != 1:
             raise QueryError(f"rescore goes with one ranking, not with {mode}")
+        if self.boost:
+            parse_boost(self.boost)
+            if self.has_stages or (len(mode.legs) != 1 and mode.fusion != "linear"):
+                raise QueryError("boost goes with one ranking of one stage, or with a linear combination (:linear)")
         if self.window != CANDIDATES and not self.has_stages:
             raise QueryError("window goes with two-step or rescore")
 
@@ -198,6 +210,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "query-prune": QueryPruning.parse,
     "seismic": SeismicSearch.parse,
     "filter": _filter,
+    "boost": str,
     "weights": _weights,
     "two-step": QueryPruning.parse,
     "rescore": str,

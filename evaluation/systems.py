@@ -11,7 +11,7 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
-from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
+from opensearch_splade.query import Mode, Searcher, in_two_steps, parse_boost, rescored
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
@@ -67,7 +67,8 @@ class System:
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
+        boosts = [parse_boost(self.spec.boost)] if self.spec.boost else []
+        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights, boosts=boosts)
         if self.spec.two_step:
             return in_two_steps(body, self.spec.two_step, window=self.spec.window)
         if not self.spec.rescore:
