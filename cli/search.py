@@ -18,7 +18,15 @@ from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
 from opensearch_splade.ingest.plug_ins import plug_in
-from opensearch_splade.query import Feedback, Options, QueryPruning, Rocchio, SeismicSearch, search_with_contexts
+from opensearch_splade.query import (
+    Feedback,
+    Options,
+    QueryPruning,
+    Rocchio,
+    SeismicSearch,
+    parse_boost,
+    search_with_contexts,
+)
 
 _NEXT = (
     "the second one's weights depend on the documents that it finds",
@@ -51,6 +59,14 @@ _NEXT = (
     multiple=True,
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
+@click.option(
+    "--boost",
+    "boosts",
+    metavar="FIELD=VALUE*BOOST",
+    multiple=True,
+    help="Add a constant to the score where a field has a value, or, as FIELD:FUNCTION[:NUMBER][*BOOST], a number of "
+    "the document (saturation, log, sigmoid, linear); repeatable.",
+)
 @options.two_step
 @feedback_option
 @click.option(
@@ -80,6 +96,7 @@ def search(
     size: int,
     filter_: str | None,
     added: tuple[str, ...],
+    boosts: tuple[str, ...],
     two_step: QueryPruning | None,
     feedback: Feedback | Rocchio | None,
     expand: str | None,
@@ -109,6 +126,7 @@ def search(
       osplade search "vitamin d and bone density" --index scifact --relevant 22543403 --irrelevant 7912579
       osplade search "vitamin d and bone density" --index scifact --expand synonyms:of
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
+      osplade search "read a csv file" --index osplade-demo --boost metadata.kind=class*0.1 --explain
     """
     contexts = plug_in(expand, "--expand") if expand else None
     cluster = open_cluster(url, insecure=insecure)
@@ -124,6 +142,7 @@ def search(
         "explain": explain,
         "weights": _weights(weights),
         "two_step": two_step,
+        "boosts": [parse_boost(boost) for boost in boosts],
         "timeout": timeout,
         "feedback": feedback,
     }

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch, parse_boost
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.types import Json
@@ -34,6 +34,7 @@ class SystemSpec:
         query_prune: Which features of a sparse question are asked with.
         seismic: How thoroughly a ``sparse_vector`` field is searched.
         filter: A query that hits must match.
+        boost: Added to the scores of hits, as ``parse_boost`` reads it; to one ranking or a linear combination.
         weights: Of the legs of a hybrid; of first ranking and rescoring where there is one.
         feedback: How the best hits expand its sparse rankings.
         two_step: Which features find the candidates, which all features then score.
@@ -54,6 +55,7 @@ class SystemSpec:
     query_prune: QueryPruning | None = None
     seismic: SeismicSearch | None = None
     filter: Json | None = None
+    boost: str = ""
     weights: tuple[float, ...] = ()
     feedback: Feedback | None = None
     two_step: QueryPruning | None = None
@@ -75,6 +77,7 @@ class SystemSpec:
     def _check_template(self) -> None:
         taken = {
             "filter": self.filter,
+            "boost": self.boost,
             "weights": self.weights,
             "feedback": self.feedback,
             "two-step": self.two_step,
@@ -94,6 +97,10 @@ class SystemSpec:
             raise QueryError(f"rescore={self.rescore}: choose one of {', '.join(RESCORERS)}")
         if self.rescore and len(mode.legs) != 1:
             raise QueryError(f"rescore goes with one ranking, not with {mode}")
+        if self.boost:
+            parse_boost(self.boost)
+            if self.has_stages or (len(mode.legs) != 1 and mode.fusion != "linear"):
+                raise QueryError("boost goes with one ranking of one stage, or with a linear combination (:linear)")
         if self.window != CANDIDATES and not self.has_stages:
             raise QueryError("window goes with two-step or rescore")
 
@@ -208,6 +215,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "query-prune": QueryPruning.parse,
     "seismic": SeismicSearch.parse,
     "filter": _filter,
+    "boost": str,
     "weights": _weights,
     "feedback": Feedback.parse,
     "two-step": QueryPruning.parse,

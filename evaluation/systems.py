@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query import Expansion, Mode, Options, Searcher, in_two_steps, rescored
+from opensearch_splade.query import Expansion, Mode, Options, Searcher, in_two_steps, parse_boost, rescored
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
@@ -89,7 +90,8 @@ class System:
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights}
+        boosts = [parse_boost(self.spec.boost)] if self.spec.boost else []
+        asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights, "boosts": boosts}
         body = searcher.body(text, expansion=expansion, **asked)
         if self.spec.two_step:
             return in_two_steps(body, self.spec.two_step, window=self.spec.window)
@@ -140,10 +142,10 @@ def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> lis
 
 
 def default_modes(legs: Iterable[str]) -> list[str]:
-    """Each ranking alone, then every fusion of two and more with BM25, the largest by RRF too."""
+    """Each ranking alone, then every fusion of two and of all, the largest by RRF too."""
     have = list(legs)
     modes = ["bm25"] + (["weighted-terms"] if "neural-sparse" in have else []) + [leg for leg in have if leg != "bm25"]
-    modes += [f"bm25+{leg}" for leg in have if leg != "bm25"]
+    modes += ["+".join(pair) for pair in combinations(have, 2)]
     if len(have) > 2:
         modes.append("+".join(have))
     return modes + ([f"{'+'.join(have)}:rrf"] if len(have) > 1 else [])

@@ -3,6 +3,8 @@
 from opensearch_splade.query.added_features import WithFeatures
 from opensearch_splade.query.answer import SearchResult
 from opensearch_splade.query.body import Returned, search_body
+from opensearch_splade.query.body_check import check_body
+from opensearch_splade.query.boost_text import parse_boost
 from opensearch_splade.query.boosts import boosted, constant_boost, feature_boost, user_query
 from opensearch_splade.query.clauses import (
     best_passage,
@@ -72,6 +74,7 @@ __all__ = [
     "best_passage",
     "boosted",
     "by_late_interaction",
+    "check_body",
     "constant_boost",
     "contributions",
     "feature_boost",
@@ -93,6 +96,7 @@ __all__ = [
     "neural_sparse",
     "neural_sparse_by_analyzer",
     "neural_sparse_by_model",
+    "parse_boost",
     "rescored",
     "saturation",
     "search_body",

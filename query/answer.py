@@ -92,7 +92,7 @@ class Reading:
         plan = self.plan
         self.notices += _foreign(self.found, target.fingerprints(plan.legs))
         hits = tuple(_hit(hit, plan, names, self.legs) for hit in self.found)
-        if inexact := sum(bool(hit.legs) and not adds_up(hit.legs, hit.score) for hit in hits):
+        if inexact := sum(bool(hit.legs) and not adds_up(hit) for hit in hits):
             self.notices.append(
                 f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: its "
                 "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
@@ -108,15 +108,18 @@ def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> 
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1
+    told = legs.of(hit, why) if legs else single_leg(plan, hit["_score"], why) if is_single else ()
     return Hit(
         id=source.get("id") or hit["_id"],  # of a passage the document's
         score=hit["_score"],
         title=source.get("title", ""),
         text=source.get("text", ""),
         metadata=source.get("metadata", {}),
-        why=tuple(why),
+        why=told[0].why if told and is_single else tuple(why),
         passage=passage,
-        legs=legs.of(hit, why) if legs else single_leg(plan, hit["_score"], why) if is_single else (),
+        legs=told,
+        combination=legs.combination if legs else "arithmetic_mean",
+        boosts=legs.boosts(hit) if legs else (),
     )
 
 

@@ -12,19 +12,20 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.answer import SearchResult
 from opensearch_splade.query.body import MAX_RESULT_WINDOW
-from opensearch_splade.query.client_fusion import fuse
+from opensearch_splade.query.client_fusion import applied_weights, comparable, fuse
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.fusion_spec import Fusion
 from opensearch_splade.query.mode import Mode
+from opensearch_splade.types import LegScore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from opensearch_splade.query.searcher import Searcher
-    from opensearch_splade.types import Hit, Json
+    from opensearch_splade.types import Contribution, Hit, Json
 
 
-def search_fused(
+def search_fused(  # noqa: PLR0913 - all but two are named
     searcher: Searcher,
     text: str,
     *,
@@ -34,6 +35,7 @@ def search_fused(
     start: int = 0,
     candidates: int = CANDIDATES,
     filter: Json | None = None,
+    explain: bool = False,
 ) -> SearchResult:
     """Ask each leg alone and fuse their hits here.
 
@@ -47,6 +49,9 @@ def search_fused(
         candidates: Hits of each leg that are fused. Keep it the same over the pages of one question: they are then
             cuts of one ranking.
         filter: One query object that hits must match; every leg has it.
+        explain: Tell for each hit what gave its score, as ``Searcher.search`` does. Each leg is then asked for all hits
+            that it found, not only for those that no leg before it has. In ``linear`` a leg cut off before a hit is
+            told with the score that it counts with, and without parts.
 
     Returns:
         Hits with fused scores, each document once: of passages, those that a leg finds best are fused, where a hybrid
@@ -64,7 +69,8 @@ def search_fused(
     asked = [(text, Mode((leg,))) for leg in mode.legs or searcher.target.legs]
     answers = [searcher.search(text, mode=leg, size=candidates, filter=filter, ids_only=True) for text, leg in asked]
     chosen = fusion or Fusion.parse(mode.fusion or "min_max")
-    return fused_page(searcher, asked, answers, chosen, size=size, start=start, candidates=candidates)
+    page = {"size": size, "start": start, "candidates": candidates}
+    return fused_page(searcher, asked, answers, chosen, explain=explain, **page)
 
 
 def check_page(size: int, start: int, candidates: int) -> None:
@@ -89,6 +95,7 @@ def fused_page(
     size: int,
     start: int,
     candidates: int,
+    explain: bool = False,
 ) -> SearchResult:
     """One page of some rankings, fused here, with texts.
 
@@ -100,13 +107,17 @@ def fused_page(
         size: Hits to return.
         start: Hits to skip before them.
         candidates: Hits of each ranking that are fused.
+        explain: Tell for each hit what each ranking gave.
     """
     # Behind an alias an id may stand twice: the first of them is the better one.
     rankings = [{hit.id: hit.score for hit in reversed(answer.hits)} for answer in answers]
     rankings = [dict(reversed(ranking.items())) for ranking in rankings]
     fused = fuse(rankings, fusion, candidates=candidates)
     page = dict(list(fused.items())[start : start + size])
-    texts, notices = _texts(searcher, asked, rankings, list(page))
+    if explain:
+        texts, notices = _explained(searcher, asked, rankings, list(page), fusion, candidates)
+    else:
+        texts, notices = _texts(searcher, asked, rankings, list(page))
     notices = [*(notice for answer in answers for notice in answer.notices), *notices]
     return SearchResult(
         tuple(replace(texts[document], score=score) for document, score in page.items() if document in texts),
@@ -128,6 +139,47 @@ def _texts(
             answer = searcher.search(text, mode=mode, size=len(wanted), filter=searcher.target.only(wanted))
             hits |= {hit.id: hit for hit in answer.hits}
             notices += answer.notices
-    if gone := [document for document in page if document not in hits]:
-        notices.append(f"{len(gone)} hits (e.g. {gone[0]!r}) could not be read any more: deleted in the meantime?")
-    return hits, notices
+    return hits, [*notices, *_gone(page, hits)]
+
+
+def _explained(
+    searcher: Searcher,
+    asked: Sequence[tuple[str, Mode]],
+    rankings: Sequence[dict[str, float]],
+    page: Sequence[str],
+    fusion: Fusion,
+    candidates: int,
+) -> tuple[dict[str, Hit], list[str]]:
+    """The hits of a page with what each leg gave to them."""
+    hits: dict[str, Hit] = {}
+    told: dict[str, list[LegScore]] = {document: [] for document in page}
+    notices: list[str] = []
+    columns = comparable(rankings, fusion, candidates)
+    for (text, mode), ranking, (column, absent), weight in zip(
+        asked, rankings, columns, applied_weights(fusion, len(asked)), strict=True
+    ):
+        leg = str(mode)
+        why: dict[str, Sequence[Contribution]] = {}
+        if wanted := [document for document in page if document in ranking]:
+            only = searcher.target.only(wanted)
+            answer = searcher.search(text, mode=mode, size=len(wanted), filter=only, explain=True)
+            why = {hit.id: hit.why for hit in answer.hits if leg != "knn"}
+            hits = {hit.id: hit for hit in answer.hits} | hits
+            notices += answer.notices
+        for document in page:
+            if document in column:
+                parts = tuple(why.get(document, ()))
+                told[document].append(LegScore(leg, ranking[document], column[document], weight, parts))
+            elif absent:
+                told[document].append(LegScore(leg, absent, absent, weight))
+    return {
+        document: replace(hit, legs=tuple(told[document]), combination=fusion.combination)
+        for document, hit in hits.items()
+    }, [*notices, *_gone(page, hits)]
+
+
+def _gone(page: Sequence[str], hits: dict[str, Hit]) -> list[str]:
+    gone = [document for document in page if document not in hits]
+    if not gone:
+        return []
+    return [f"{len(gone)} hits (e.g. {gone[0]!r}) could not be read any more: deleted in the meantime?"]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypedDict
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.body import Returned, ranking_only, search_body
+from opensearch_splade.query.boosts import boosted, user_query
 from opensearch_splade.query.clauses import filtered
-from opensearch_splade.query.fusion import chosen, hybrid, pool_depth
+from opensearch_splade.query.fusion import chosen, hybrid, linear, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
@@ -43,6 +44,7 @@ class Options(TypedDict, total=False):
     profile: bool
     two_step: QueryPruning | None
     feedback: Feedback | Rocchio | None
+    boosts: Sequence[Json]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +67,13 @@ class Wanted:
         two_step: Of one sparse ranking: which features find the candidates, which all features then score.
         feedback: Expands the sparse rankings by features of documents, the best hits or judged ones, which takes one
             more request; bm25 and knn keep the question.
+        boosts: Queries whose scores are added to those of hits, such as of ``constant_boost`` and ``feature_boost``;
+            alone they find nothing. To one ranking and to a linear combination the server adds them. To the fused
+            scores of a hybrid they are added here, among its candidates and by one more request.
 
     Raises:
-        QueryError: The time-out is not positive and finite.
+        QueryError: The time-out is not positive and finite, a boost is no query object, or boosts stand beside
+            ``two_step``.
     """
 
     mode: Mode | str = "hybrid"
@@ -81,8 +87,12 @@ class Wanted:
     profile: bool = False
     two_step: QueryPruning | None = None
     feedback: Feedback | Rocchio | None = None
+    boosts: Sequence[Json] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "boosts", tuple(map(user_query, self.boosts)))
+        if self.boosts and self.two_step:
+            raise QueryError("two steps go with one sparse ranking as it is: leave out two_step, or the boosts")
         if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
             raise QueryError(f"a time-out of {self.timeout} s: it is at least .001 s and finite; None sets none")
 
@@ -120,6 +130,16 @@ class Plan:
         return len(self.legs) > 1 and not self.wanted.ids_only
 
     @property
+    def is_linear(self) -> bool:
+        """Whether scores are added up as they are: a single ranking, or a linear combination."""
+        return self.fusion is None or self.fusion.normaliser == "raw"
+
+    @property
+    def boosts_afterwards(self) -> bool:
+        """Whether boosts are still to be added to the scores that the server gives."""
+        return bool(self.wanted.boosts) and not self.is_linear
+
+    @property
     def sent(self) -> Json:
         """The first request's body."""
         return ranking_only(self.body) if self.is_ranking else self.body
@@ -154,7 +174,7 @@ def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None 
         CapabilityError: The server cannot do what the mode asks.
     """
     mode, legs = _mode(wanted), asked_legs(wanted, target)
-    question = _question(text, target, legs, wanted.filter, expansion)
+    question = _question(text, target, legs, wanted, expansion)
     depth = pool_depth(wanted.start + wanted.size)
     fusion = chosen(mode.fusion or "min_max", wanted.weights) if len(legs) > 1 else None
     queries = [question.leg(leg, k=depth) for leg in legs]
@@ -162,13 +182,15 @@ def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None 
     query, pipeline = _query(queries, fusion, legs, target, wanted, depth)
     returned: Returned = "text and weights" if wanted.explain and question.weights else "text"
     body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
-    if wanted.explain and legs == ("bm25",):
+    if wanted.explain and legs == ("bm25",) and not wanted.boosts:
         body["explain"] = True
     if target.store == "documents":  # of the passages of a document the best one is its hit
         if len(legs) == 1:
             body["collapse"] = {"field": "id"}
         else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
             body["size"], body["from"] = depth, 0
+    if wanted.boosts and fusion and fusion.normaliser != "raw":  # any candidate may come into the page
+        body["size"], body["from"] = depth, 0
     if wanted.timeout is not None:
         body["timeout"] = f"{math.ceil(wanted.timeout * 1000)}ms"
     if wanted.profile and len(legs) == 1:
@@ -184,11 +206,12 @@ def _mode(wanted: Wanted) -> Mode:
 
 
 def _question(
-    text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None, expansion: Expansion | None
+    text: str, target: Target, legs: tuple[Leg, ...], wanted: Wanted, expansion: Expansion | None
 ) -> Question:
     # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
     copies = len(legs) + (target.seismic is not None)
-    reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
+    reserved = len(legs) + copies * (count_clauses(wanted.filter) if wanted.filter else 0)
+    reserved += sum(map(count_clauses, wanted.boosts))
     counted = sum(leg != "knn" for leg in legs)
     room = target.capabilities.max_clause_count - reserved
     return Question(text, target, room=room, counted_legs=counted, expansion=expansion)
@@ -206,8 +229,10 @@ def _query(
     if fusion is None:
         if wanted.weights is not None:
             raise QueryError(f"weights are for the legs of a hybrid; here {legs[0]} is asked alone")
-        return (filtered(queries[0], wanted.filter) if wanted.filter else queries[0]), None
-    if wanted.start and fusion.normaliser != "raw":
+        return boosted(filtered(queries[0], wanted.filter) if wanted.filter else queries[0], wanted.boosts), None
+    if fusion.normaliser == "raw":
+        return linear(queries, weights=fusion.weights or None, boosts=wanted.boosts, filter=wanted.filter or None), None
+    if wanted.start:
         target.capabilities.require(PAGINATION_DEPTH)
     return hybrid(
         queries,

@@ -9,6 +9,7 @@ from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.query.answer import Reading, SearchResult
 from opensearch_splade.query.batches import BATCH, together
 from opensearch_splade.query.body import documents_body
+from opensearch_splade.query.boosted_hits import add_boosts
 from opensearch_splade.query.conversation import Call, Conversation, SearchClient, awaited, held
 from opensearch_splade.query.expanding import expansions, first_plan
 from opensearch_splade.query.kept_fields import renamed, translated
@@ -53,7 +54,13 @@ class _Asking:
         wanted = Wanted(**options)
         if wanted.feedback and not expansion:
             raise QueryError("feedback takes two searches: first_body is the first, body with expansion= the second")
-        return renamed(plan(text, self.target, wanted, expansion).body, self.target.meta)
+        planned = plan(text, self.target, wanted, expansion)
+        if planned.boosts_afterwards:
+            raise QueryError(
+                "boosts of a hybrid are no part of one body: they are added to what it has fused. Ask by search, or by "
+                "one ranking or a linear combination (:linear), to whose scores the server adds them"
+            )
+        return renamed(planned.body, self.target.meta)
 
     def first_body(self, text: str, **options: Unpack[Options]) -> Json:
         """The first search of two where feedback is wanted: for the documents that expand the question.
@@ -76,6 +83,7 @@ class _Asking:
         planned = plan(text, self.target, wanted, expansion)
         with asking(self.target.index):
             answer = yield Call("search", planned.sent, self.target.index, patience_s=_patience(wanted))
+        yield from add_boosts(self.target.index, [(planned, answer)], _patience(wanted))
         [result] = yield from self._read([Reading.of(planned, answer)], wanted)
         return result
 
@@ -88,6 +96,9 @@ class _Asking:
             bodies = [each.sent for each in planned if isinstance(each, Plan)]
             answers = iter((yield from together(self.target.index, bodies, patience_s=_patience(wanted))))
             asked = [next(answers) if isinstance(each, Plan) else each for each in planned]
+            pairs = zip(planned, asked, strict=True)
+            good = [(one, got) for one, got in pairs if isinstance(one, Plan) and not isinstance(got, OspladeError)]
+            yield from add_boosts(self.target.index, good, _patience(wanted))
             readings = [_reading(each, answer) for each, answer in zip(planned, asked, strict=True)]
             results = iter((yield from self._read([one for one in readings if isinstance(one, Reading)], wanted)))
             found += [next(results) if isinstance(one, Reading) else one for one in readings]
@@ -112,17 +123,17 @@ class _Asking:
                 if reading.places:
                     reading.join([next(documents) for _ in reading.places])
         for reading in readings:
-            if len(reading.plan.legs) > 1:
+            if len(reading.plan.legs) > 1 or wanted.boosts:
                 yield from self._look_into(reading, wanted)
         return [reading.result(self.target, self._names) for reading in readings]
 
     def _look_into(self, reading: Reading, wanted: Wanted) -> Conversation[None]:
-        """What the answer to a hybrid does not say itself."""
+        """What the answer to a hybrid, or to a ranking with boosts, does not say itself."""
         index, patience = self.target.index, _patience(wanted)
         if wanted.explain and reading.found:
             shards = reading.answer["_shards"]["total"]
             reading.legs = yield from ask_legs(index, reading.plan, shards, reading.found, patience)
-        if wanted.profile:
+        if wanted.profile and len(reading.plan.legs) > 1:
             with asking(index):
                 profiled = yield Call("search", reading.plan.sent | {"profile": True}, index, patience_s=patience)
             reading.answer["profile"] = profiled.get("profile")
@@ -167,7 +178,7 @@ class Searcher(_Asking):
             text: The question.
             options: The attributes of ``Wanted``, all of which have defaults: ``mode``, ``size``, ``start``,
                 ``filter``, ``weights``, ``explain``, ``ids_only``, ``timeout``, ``profile``, ``two_step``,
-                ``feedback``.
+                ``feedback``, ``boosts``.
 
         Raises:
             QueryError: The question, mode, page or weights are out of bounds.

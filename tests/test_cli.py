@@ -341,6 +341,21 @@ def test_the_environment_names_the_cluster(asked: list[str], node: RunningNode) 
 
 
 @pytest.mark.server
+@pytest.mark.parametrize("mode", ["bm25", "hybrid"])
+def test_a_boost_is_a_line_of_the_explanation(asked: list[str], mode: str) -> None:
+    """It adds its number to the score, and stands beside the rankings; nonsense is refused with what to write."""
+    how = [*asked, "--mode", mode, "--json"]
+    [plain] = json.loads(osplade("search", "fox", *how).stdout)["hits"]
+    boosted = ["--boost", "id=1*0.25", "--boost", "id=2*9", "--explain"]
+    [hit] = json.loads(osplade("search", "fox", *how, *boosted).stdout)["hits"]
+    assert hit["score"] == pytest.approx(plain["score"] + 0.25)
+    assert [(one["feature"], one["score"]) for one in hit["boosts"]] == [("id=1", 0.25)]
+    assert sum(leg["contribution"] for leg in hit["legs"]) == pytest.approx(plain["score"])
+    assert "boost id=1 0.25 × 1 = 0.25" in osplade("search", "fox", *how[:-1], *boosted).stdout
+    assert "write FIELD=VALUE*BOOST" in osplade("search", "fox", *asked, "--boost", "id=1").output
+
+
+@pytest.mark.server
 def test_search_explains_on_a_page_and_as_json(asked: list[str], tmp_path: Path) -> None:
     """The page marks the word that matched; JSON has the arithmetic of the ranking and the word's place."""
     page = tmp_path / "why.html"
