@@ -17,6 +17,7 @@ from opensearch_splade.query.clauses import (
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.conversation import SearchClient
+from opensearch_splade.query.exhaustion import ExhaustOptions, ToTheEnd
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import hybrid, linear
 from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
@@ -33,6 +34,7 @@ from opensearch_splade.query.rank_functions import LINEAR, logarithm, saturation
 from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.searcher import AsyncSearcher, Searcher
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.stopping import Estimate, Review, score_knee
 from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 from opensearch_splade.query.two_phase import two_phase
 from opensearch_splade.query.two_step import in_two_steps
@@ -42,6 +44,8 @@ __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
     "AsyncSearcher",
     "Bound",
+    "Estimate",
+    "ExhaustOptions",
     "Fit",
     "Fusion",
     "FusionMethod",
@@ -53,10 +57,12 @@ __all__ = [
     "PrunedQueries",
     "QueryPruning",
     "Returned",
+    "Review",
     "SearchClient",
     "SearchResult",
     "Searcher",
     "SeismicSearch",
+    "ToTheEnd",
     "VectorKind",
     "Wanted",
     "WithFeatures",
@@ -86,6 +92,7 @@ __all__ = [
     "neural_sparse_by_model",
     "rescored",
     "saturation",
+    "score_knee",
     "search_body",
     "search_fused",
     "seismic",

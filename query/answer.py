@@ -29,6 +29,8 @@ class SearchResult:
         body: The search body as sent, of the ranking where a hybrid needs two.
         notices: What was changed in the question, is missing in the index or incomplete in the answer.
         profile: What the server spent its time on, as it says it; ``None`` unless asked for.
+        total: How many hits the whole ranking has (passages, where these are stored as documents and a single ranking
+            is asked); ``None`` unless it is read to its end.
     """
 
     hits: tuple[Hit, ...]
@@ -36,6 +38,7 @@ class SearchResult:
     body: Json
     notices: tuple[str, ...] = ()
     profile: Json | None = None
+    total: int | None = None
 
 
 @dataclass(slots=True)
