@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from contextlib import aclosing, closing
 from inspect import getgeneratorlocals
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from four_documents import Table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opensearch_splade.cli.main import main
 from opensearch_splade.errors import ClusterError, QueryError
 from opensearch_splade.index_meta import DenseMeta, PassagesMeta, SparseMeta
 from opensearch_splade.plugin.capabilities import probe
@@ -178,7 +181,7 @@ def test_what_is_written_meanwhile_changes_nothing(client, index_name) -> None:
         assert found + [(hit.id, hit.score) for hit in texts] == before
         assert all(hit.text for hit in texts)
         assert own_places(client, index) == 0
-        assert len(everything(searcher, mode=mode)) < len(before)
+        assert everything(searcher, mode=mode) != before
 
 
 def test_the_place_is_let_go_however_the_loop_is_left(searcher) -> None:
@@ -261,3 +264,34 @@ def test_an_alias_over_two_indices_gives_both(client, index_name) -> None:
     alone = Searcher(client, f"{index_name}-a", capabilities=probe(client), sparse=Table(WORDS))
     once = everything(alone, mode="neural-sparse", page=33)
     assert everything(both, mode="neural-sparse", page=33) == [pair for pair in once for _ in range(2)]
+
+
+def test_the_command_writes_the_ranking_and_says_when_it_is_enough(searcher, tmp_path, node) -> None:
+    """Lines in the order of the ranking; judgements up to the first unread document; bad files by line."""
+    out, read = tmp_path / "hits.jsonl", tmp_path / "read.txt"
+    base = ["exhaust", "fox dog", "--index", searcher.target.index, "--url", node.url, "--mode", "bm25"]
+
+    def call(*more: str, code: int = 0):
+        result = CliRunner().invoke(main, [*base, *more])
+        assert result.exit_code == code, result.output
+        return result
+
+    expected = [key for key, _ in everything(searcher, mode="bm25")]
+    said = json.loads(call("--out", str(out), "--page", "50", "--json").stdout)
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [line["id"] for line in lines] == expected
+    assert [line["rank"] for line in lines] == list(range(1, len(expected) + 1))
+    assert lines[0]["text"]
+    assert (said["hits"], said["total"], said["estimate"]) == (len(expected), len(expected), None)
+    assert "nothing is overwritten" in call("--out", str(out), code=1).stderr
+    read.write_text("\n".join([f"{key} {int(place < 5)}" for place, key in enumerate(expected[:150])] + ["else 1"]))
+    estimate = json.loads(call("--judged", str(read), "--json").stdout)["estimate"]
+    assert (estimate["seen"], estimate["found"]) == (150, 5)
+    assert 0 < estimate["recall_at_least"] < 1
+    assert "read on" in call("--judged", str(read)).stdout
+    assert "enough for 0.30" in call("--judged", str(read), "--recall", "0.3").stdout
+    assert "a hint and no estimate" in call("--depth", "20").stdout
+    read.write_text("d1 1\nd2\n")
+    assert f"{read}:2: a line is ID 1" in call("--judged", str(read), code=1).stderr
+    [body] = json.loads(call("--dry-run").stdout)
+    assert body["sort"][:2] == ["_score", {"id": "asc"}]
