@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from opensearch_splade.query import SearchClient
 from opensearch_splade.query.answer import incomplete
 from opensearch_splade.query.batches import BATCH, refusal, together
 from opensearch_splade.query.conversation import held
+from opensearch_splade.types import Json
 
 _NAMED = 3
 
@@ -79,7 +80,7 @@ def ask(
             if isinstance(answer, ClusterError):
                 failures[query] = str(answer)
             else:
-                asked.run[query] = _ranking(answer, depth)
+                asked.run[query] = _ranking(system.documents(answer), depth)
                 asked.notices.update(_notices(answer, system.fingerprints))
         on_questions(len(batch))
         if not asked.run:  # it is the system, not some questions
@@ -94,10 +95,10 @@ def _failure(answer: Mapping[str, Any]) -> str:
     return refusal(answer) or "; ".join(incomplete(answer))
 
 
-def _ranking(answer: Mapping[str, Any], depth: int) -> dict[str, float]:
+def _ranking(hits: Sequence[Json], depth: int) -> dict[str, float]:
     """Documents with their scores: of several hits with one id, such as passages of a document, the best."""
     found: dict[str, float] = {}
-    for place, hit in enumerate(answer["hits"]["hits"]):
+    for place, hit in enumerate(hits):
         identity = next(iter(hit.get("fields", {}).get("id", ())), hit.get("_id"))
         if identity is not None and len(found) < depth:
             score = hit["_score"]  # None where the user's body sorts

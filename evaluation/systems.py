@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.collection import Collection
@@ -12,6 +13,7 @@ from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
 from opensearch_splade.query.body import ranking_only
+from opensearch_splade.query.hit_json import flat
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
 from opensearch_splade.types import Json
@@ -66,7 +68,9 @@ class System:
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
+        body = searcher.body(
+            text, mode=mode, size=size, filter=self.spec.filter, weights=weights, passages=self.spec.passages
+        )
         if self.spec.two_step:
             return in_two_steps(body, self.spec.two_step, window=self.spec.window)
         if not self.spec.rescore:
@@ -74,6 +78,14 @@ class System:
         second = searcher.body(text, mode=self.spec.rescore)["query"]
         shares = self.spec.weights or SECOND_ALONE
         return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
+
+    def documents(self, answer: Mapping[str, Any]) -> Sequence[Json]:
+        """The hits of an answer to ``ranking_body``, passages gathered where the spec scores documents by them."""
+        hits: Sequence[Json] = answer["hits"]["hits"]
+        score = self.spec.passages
+        if score and self.searcher and score.is_gathered(self.searcher.target.store):
+            return score.gathered([flat(hit) for hit in hits])
+        return hits
 
     def _values(self, text: str) -> dict[str, Callable[[], object]]:
         """What can be put into a template."""

@@ -17,6 +17,7 @@ from opensearch_splade.query.clauses import (
 from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.conversation import SearchClient
+from opensearch_splade.query.document_scores import DocumentScore
 from opensearch_splade.query.exhaustion import ExhaustOptions, ToTheEnd
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.fusion import hybrid, linear
@@ -44,6 +45,7 @@ __all__ = [
     "MAX_NEURAL_SPARSE_WEIGHT",
     "AsyncSearcher",
     "Bound",
+    "DocumentScore",
     "Estimate",
     "ExhaustOptions",
     "Fit",

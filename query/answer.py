@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from opensearch_splade.query.document_scores import best_place
 from opensearch_splade.query.explanation import contributions, lexical_contributions
 from opensearch_splade.query.hit_json import flat, once_each, with_ids
 from opensearch_splade.query.leg_scores import adds_up, single_leg
@@ -66,7 +67,8 @@ class Reading:
         notices = [*plan.question.notices, *incomplete(answer)]
         if plan.is_ranking:
             start, size = plan.wanted.start, plan.wanted.size
-            found = with_ids(once_each(found)[start : start + size], notices)
+            documents = plan.gathers.gathered(found) if plan.gathers else once_each(found)
+            found = with_ids(documents[start : start + size], notices)
         return cls(plan, answer, found, notices)
 
     @property
@@ -104,6 +106,8 @@ class Reading:
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
     passage, sparse = _best_passage(source, plan.question.weights, names)
+    if place := best_place(hit):
+        passage = source["text"][slice(*place)]
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1

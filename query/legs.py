@@ -11,6 +11,7 @@ from opensearch_splade.query.clauses import best_passage, knn, match, neural_spa
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_tokens, fit, fit_text
 
 if TYPE_CHECKING:
+    from opensearch_splade.query.document_scores import DocumentScore
     from opensearch_splade.query.mode import Leg
     from opensearch_splade.query.target import Target
     from opensearch_splade.types import Features, Json
@@ -27,6 +28,8 @@ class Question:
         target: The index and the encoders.
         room: Clauses that all legs together may have.
         counted_legs: How many legs share it: bm25 and the sparse ones.
+        score: How documents are scored by their passages; ``None`` by the best one.
+        shows: Whether the best of nested passages comes with a hit.
 
     Attributes:
         notices: What was changed, one sentence each.
@@ -36,7 +39,16 @@ class Question:
         QueryError: The question is empty.
     """
 
-    def __init__(self, text: str, target: Target, *, room: int, counted_legs: int) -> None:
+    def __init__(
+        self,
+        text: str,
+        target: Target,
+        *,
+        room: int,
+        counted_legs: int,
+        score: DocumentScore | None = None,
+        shows: bool = False,
+    ) -> None:
         if not text.strip():
             raise QueryError("the question is empty")
         self.text = text
@@ -45,6 +57,7 @@ class Question:
         self._target = target
         self._room = room
         self._counted_legs = counted_legs
+        self._score, self._shows = score, shows
 
     @cached_property
     def features(self) -> Features:
@@ -76,6 +89,8 @@ class Question:
     def _over_passages(self, clause: Json) -> Json:
         if self._target.store != "nested":
             return clause
+        if self._score:
+            return self._score.clause(clause, shows=self._shows)
         return best_passage(clause, capabilities=self._target.capabilities)
 
     def _neural_sparse(self, k: int) -> Json:
@@ -104,8 +119,9 @@ class Question:
         return text
 
     def _fitted(self, max_weight: float) -> Features:
-        fitted = fit(self.features, max_clauses=self._share(), max_weight=max_weight)
-        self._room -= len(fitted.features)
+        copies = self._score.copies if self._score else 1
+        fitted = fit(self.features, max_clauses=self._share() // copies, max_weight=max_weight)
+        self._room -= len(fitted.features) * copies
         self.notices += fitted.notices
         if not fitted.features:
             self.notices.append("the question has no feature that the encoder knows: the sparse ranking has no hits")

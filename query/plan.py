@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.body import Returned, ranking_only, search_body
 from opensearch_splade.query.clauses import filtered
+from opensearch_splade.query.document_scores import DocumentScore, passage_pool
 from opensearch_splade.query.fusion import chosen, hybrid, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
@@ -39,6 +40,7 @@ class Options(TypedDict, total=False):
     timeout: float | None
     profile: bool
     two_step: QueryPruning | None
+    passages: DocumentScore | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Wanted:
         profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
             since 3.6.0 gives other scores while it profiles.
         two_step: Of one sparse ranking: which features find the candidates, which all features then score.
+        passages: How documents are scored by their passages, as ``DocumentScore`` or its text, e.g.
+            ``mixed:0.7/whole``; ``None`` by the best one. Nested ones tell which was the best (``Hit.passage``).
 
     Raises:
         QueryError: The time-out is not positive and finite.
@@ -74,6 +78,7 @@ class Wanted:
     timeout: float | None = None
     profile: bool = False
     two_step: QueryPruning | None = None
+    passages: DocumentScore | str | None = None
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
@@ -92,6 +97,7 @@ class Plan:
         alone: The query of each leg with the filter.
         depth: How many hits of each leg and shard are fused.
         fusion: How they are; ``None`` for a single ranking.
+        gathers: What makes documents of the passages that come; ``None`` where the server does.
     """
 
     wanted: Wanted
@@ -101,16 +107,17 @@ class Plan:
     alone: tuple[Json, ...]
     depth: int
     fusion: Fusion | None
+    gathers: DocumentScore | None = None
 
     @property
     def is_ranking(self) -> bool:
         """Whether hits come without their documents: what ``sent`` does for hybrids, whose hits are read afterwards."""
-        return self.wanted.ids_only or len(self.legs) > 1
+        return self.wanted.ids_only or len(self.legs) > 1 or self.gathers is not None
 
     @property
     def reads_documents(self) -> bool:
         """Whether the documents of the hits take a second request."""
-        return len(self.legs) > 1 and not self.wanted.ids_only
+        return self.is_ranking and not self.wanted.ids_only
 
     @property
     def sent(self) -> Json:
@@ -133,7 +140,8 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     """
     mode = wanted.mode if isinstance(wanted.mode, Mode) else Mode.parse(wanted.mode)
     legs = mode.legs or target.legs
-    question = _question(text, target, legs, wanted.filter)
+    score = _document_score(target, legs, wanted)
+    question = _question(text, target, legs, wanted, score)
     depth = pool_depth(wanted.start + wanted.size)
     fusion = chosen(mode.fusion or "min_max", wanted.weights) if len(legs) > 1 else None
     queries = [question.leg(leg, k=depth) for leg in legs]
@@ -143,7 +151,10 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
     if wanted.explain and legs == ("bm25",):
         body["explain"] = True
-    if target.store == "documents":  # of the passages of a document the best one is its hit
+    gathers = score if score and score.is_gathered(target.store) else None
+    if gathers:
+        body["size"], body["from"] = (passage_pool(depth) if target.store == "documents" else depth), 0
+    elif target.store == "documents":  # of the passages of a document the best one is its hit
         if len(legs) == 1:
             body["collapse"] = {"field": "id"}
         else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
@@ -155,15 +166,36 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     if wanted.two_step:
         body = in_two_steps(body, wanted.two_step)
     alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
-    return Plan(wanted, legs, question, body, alone, depth, fusion)
+    return Plan(wanted, legs, question, body, alone, depth, fusion, gathers)
 
 
-def _question(text: str, target: Target, legs: tuple[Leg, ...], filter: Json | None) -> Question:
+def _document_score(target: Target, legs: tuple[Leg, ...], wanted: Wanted) -> DocumentScore | None:
+    if wanted.passages is None:
+        return None
+    score = DocumentScore.parse(wanted.passages) if isinstance(wanted.passages, str) else wanted.passages
+    score.check(target.store, legs)
+    if wanted.explain and score != DocumentScore():
+        raise QueryError(f"passages={score} has no explanation: it is made of several passages; ask max with explain")
+    return score
+
+
+def _question(
+    text: str, target: Target, legs: tuple[Leg, ...], wanted: Wanted, score: DocumentScore | None
+) -> Question:
+    filter = wanted.filter
     # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
     copies = len(legs) + (target.seismic is not None)
     reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
     counted = sum(leg != "knn" for leg in legs)
-    return Question(text, target, room=target.capabilities.max_clause_count - reserved, counted_legs=counted)
+    shows = len(legs) == 1 and not wanted.ids_only and not wanted.explain
+    return Question(
+        text,
+        target,
+        room=target.capabilities.max_clause_count - reserved,
+        counted_legs=counted,
+        score=score,
+        shows=shows,
+    )
 
 
 def _query(
