@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from opensearch_splade.query.document_scores import best_place
 from opensearch_splade.query.explanation import contributions, lexical_contributions
 from opensearch_splade.query.hit_json import flat, once_each, with_ids
 from opensearch_splade.query.leg_scores import adds_up, single_leg
@@ -106,8 +105,7 @@ class Reading:
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
     passage, sparse = _best_passage(source, plan.question.weights, names)
-    if place := best_place(hit):
-        passage = source["text"][slice(*place)]
+    sparse = sparse if plan.wanted.explain else []
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1

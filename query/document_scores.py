@@ -119,13 +119,12 @@ class DocumentScore:
         """Whether hits are gathered by ``gathered``, as far as the pool goes: what the server does not compute."""
         return bool(self.best) or store == "documents"
 
-    def clause(self, query: Json, path: str = "passages", *, shows: bool = False) -> Json:
+    def clause(self, query: Json, path: str = "passages") -> Json:
         """Nested passages scored by the server.
 
         Args:
             query: One of ``neural_sparse`` or ``weighted_terms``, over a field within ``path``.
             path: The ``nested`` field.
-            shows: Whether the place of the best passage comes with a hit.
 
         Raises:
             QueryError: It is a SEISMIC clause, of which the server takes the best passage only.
@@ -134,13 +133,14 @@ class DocumentScore:
             raise QueryError(f"passages={self}: a SEISMIC field finds documents by their best passage only; ask max")
         if query.keys() == {"match_none"}:
             return query
-        inner = _inner(self.best or 1, names=shows) if shows or self.best else {}
-        if self.best or self.aggregate == "max" or self.share == 1:
-            return _nested(query, path, "max", **inner)
+        if self.best:
+            return _nested(query, path, "max", inner_hits={"name": "passages", "size": self.best, "_source": False})
+        if self.aggregate == "max" or self.share == 1:
+            return _nested(query, path, "max")
         if not self.share:
-            return _whole(query, path) if self.aggregate == "whole" else _nested(query, path, self.aggregate, **inner)
+            return _whole(query, path) if self.aggregate == "whole" else _nested(query, path, self.aggregate)
         rest = 1 - self.share
-        best = _nested(query, path, "max", boost=self.share, **inner)
+        best = _nested(query, path, "max", boost=self.share)
         if self.aggregate == "whole":
             return {"bool": {"should": [best, {"bool": {**_whole(query, path)["bool"], "boost": rest}}]}}
         return {"bool": {"should": [best, _nested(query, path, self.aggregate, boost=rest)]}}
@@ -176,22 +176,10 @@ def passage_pool(documents: int) -> int:
     return min(PASSAGES_EACH * documents, MAX_RESULT_WINDOW)
 
 
-def best_place(hit: Json) -> tuple[int, int] | None:
-    """Where the best passage begins and ends in its document's text, of a hit of ``clause`` that shows it."""
-    passages = hit.get("inner_hits", {}).get("passages", {}).get("hits", {}).get("hits", [])
-    source = passages[0].get("_source") if passages else None
-    return (source["start"], source["end"]) if source and "end" in source else None
-
-
 def _scores(group: Sequence[Json]) -> list[float]:
     if inner := group[0].get("inner_hits"):
         return [passage["_score"] for passage in inner["passages"]["hits"]["hits"]]
     return [hit["_score"] for hit in group]
-
-
-def _inner(size: int, *, names: bool) -> Json:
-    source: Json | bool = {"includes": ["passages.start", "passages.end"]} if names else False
-    return {"inner_hits": {"name": "passages", "size": size, "_source": source}}
 
 
 def _nested(query: Json, path: str, score_mode: str, **more: object) -> Json:

@@ -29,7 +29,6 @@ class Question:
         room: Clauses that all legs together may have.
         counted_legs: How many legs share it: bm25 and the sparse ones.
         score: How documents are scored by their passages; ``None`` by the best one.
-        shows: Whether the best of nested passages comes with a hit.
 
     Attributes:
         notices: What was changed, one sentence each.
@@ -47,7 +46,6 @@ class Question:
         room: int,
         counted_legs: int,
         score: DocumentScore | None = None,
-        shows: bool = False,
     ) -> None:
         if not text.strip():
             raise QueryError("the question is empty")
@@ -57,7 +55,7 @@ class Question:
         self._target = target
         self._room = room
         self._counted_legs = counted_legs
-        self._score, self._shows = score, shows
+        self._score = score
 
     @cached_property
     def features(self) -> Features:
@@ -90,7 +88,7 @@ class Question:
         if self._target.store != "nested":
             return clause
         if self._score:
-            return self._score.clause(clause, shows=self._shows)
+            return self._score.clause(clause)
         return best_passage(clause, capabilities=self._target.capabilities)
 
     def _neural_sparse(self, k: int) -> Json:

@@ -127,7 +127,7 @@ class Plan:
     @property
     def returned(self) -> Returned:
         """What is wanted of each hit."""
-        return "text and weights" if self.wanted.explain and self.question.weights else "text"
+        return _returned(self.question, self.wanted)
 
 
 def plan(text: str, target: Target, wanted: Wanted) -> Plan:
@@ -147,7 +147,7 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     queries = [question.leg(leg, k=depth) for leg in legs]
     question.notices += _missing(mode, target)
     query, pipeline = _query(queries, fusion, legs, target, wanted, depth)
-    returned: Returned = "text and weights" if wanted.explain and question.weights else "text"
+    returned = _returned(question, wanted)
     body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
     if wanted.explain and legs == ("bm25",):
         body["explain"] = True
@@ -169,6 +169,12 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     return Plan(wanted, legs, question, body, alone, depth, fusion, gathers)
 
 
+def _returned(question: Question, wanted: Wanted) -> Returned:
+    """The best passage is told by its weights too: faster than ``inner_hits`` (20 ms for each ten hits of SciFact)."""
+    shows = wanted.explain or wanted.passages is not None
+    return "text and weights" if shows and question.weights else "text"
+
+
 def _document_score(target: Target, legs: tuple[Leg, ...], wanted: Wanted) -> DocumentScore | None:
     if wanted.passages is None:
         return None
@@ -187,14 +193,12 @@ def _question(
     copies = len(legs) + (target.seismic is not None)
     reserved = len(legs) + copies * (count_clauses(filter) if filter else 0)
     counted = sum(leg != "knn" for leg in legs)
-    shows = len(legs) == 1 and not wanted.ids_only and not wanted.explain
     return Question(
         text,
         target,
         room=target.capabilities.max_clause_count - reserved,
         counted_legs=counted,
         score=score,
-        shows=shows,
     )
 
 

@@ -77,7 +77,7 @@ class _Asking:
     def _read(self, readings: Sequence[Reading], wanted: Wanted) -> Conversation[list[SearchResult]]:
         """The results, with documents from a second request: only hits are opened, not all candidates of hybrids."""
         if places := [place for reading in readings for place in reading.places]:
-            body = documents_body(places, "text and weights" if wanted.explain else "text")
+            body = documents_body(places, "text and weights" if wanted.explain or wanted.passages else "text")
             with asking(self.target.index):
                 fetched = yield Call("mget", body, patience_s=_patience(wanted))
             documents: Iterator[Json] = iter(fetched["docs"])
