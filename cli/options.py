@@ -7,7 +7,9 @@ from functools import wraps
 from typing import Any
 
 import click
+import orjson
 
+from opensearch_splade.errors import QueryError
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.onnx_models import Device, shipped
 from opensearch_splade.query import QueryPruning, SeismicSearch
@@ -50,6 +52,23 @@ def address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[st
     if not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise click.BadParameter(f"{text!r} is no PORT and no HOST:PORT; 9464 is an example.")
     return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def json_filter(text: str | None) -> dict[str, Any] | None:
+    """The value of ``--filter``.
+
+    Raises:
+        QueryError: It is no query object.
+    """
+    if text is None:
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise QueryError(f"--filter is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise QueryError('--filter takes one query object, for example {"term": {"metadata.kind": "class"}}.')
+    return found
 
 
 def cluster(function: _Decorated) -> _Decorated:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
 
 import click
 import orjson
@@ -138,7 +137,7 @@ def search(
     asked: Options = {
         "mode": mode,
         "size": size,
-        "filter": _filter(filter_),
+        "filter": options.json_filter(filter_),
         "explain": explain,
         "weights": _weights(weights),
         "two_step": two_step,
@@ -174,15 +173,3 @@ def _weights(text: str | None) -> list[float] | None:
         return None if text is None else [float(one) for one in text.split(",")]
     except ValueError as error:
         raise QueryError(f"--weights {text}: numbers with commas between them, one for each ranking.") from error
-
-
-def _filter(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        found = orjson.loads(text)
-    except ValueError as error:
-        raise QueryError(f"--filter is not valid JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise QueryError('--filter takes one query object, for example {"term": {"metadata.kind": "class"}}.')
-    return found

@@ -80,7 +80,7 @@ def ask(
             if isinstance(answer, OspladeError):
                 failures[query] = str(answer)
             else:
-                asked.run[query] = _ranking(answer, depth)
+                asked.run[query] = _ranking(system.documents(answer), depth)
                 asked.notices.update(_notices(answer, system.fingerprints))
         on_questions(len(batch))
         if not asked.run:  # it is the system, not some questions
@@ -104,10 +104,10 @@ def _failure(answer: Mapping[str, Any]) -> str:
     return refusal(answer) or "; ".join(incomplete(answer))
 
 
-def _ranking(answer: Mapping[str, Any], depth: int) -> dict[str, float]:
+def _ranking(hits: Sequence[Json], depth: int) -> dict[str, float]:
     """Documents with their scores: of several hits with one id, such as passages of a document, the best."""
     found: dict[str, float] = {}
-    for place, hit in enumerate(answer["hits"]["hits"]):
+    for place, hit in enumerate(hits):
         identity = next(iter(hit.get("fields", {}).get("id", ())), hit.get("_id"))
         if identity is not None and len(found) < depth:
             score = hit["_score"]  # None where the user's body sorts

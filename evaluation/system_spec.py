@@ -11,7 +11,14 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch, parse_boost
+from opensearch_splade.query import (
+    DocumentScore,
+    Feedback,
+    Mode,
+    QueryPruning,
+    SeismicSearch,
+    parse_boost,
+)
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.types import Json
@@ -40,6 +47,7 @@ class SystemSpec:
         two_step: Which features find the candidates, which all features then score.
         rescore: The leg that scores the first ranking's best hits again; empty for none.
         window: How many of a shard are scored again, at least the page.
+        passages: How documents are scored by their passages; ``None`` by the best one.
         tuned_on: What the numbers above were chosen on, e.g. ``scifact/train``.
 
     Raises:
@@ -61,6 +69,7 @@ class SystemSpec:
     two_step: QueryPruning | None = None
     rescore: str = ""
     window: int = CANDIDATES
+    passages: DocumentScore | None = None
     tuned_on: str = ""
 
     def __post_init__(self) -> None:
@@ -75,14 +84,8 @@ class SystemSpec:
         self._check_weights()
 
     def _check_template(self) -> None:
-        taken = {
-            "filter": self.filter,
-            "boost": self.boost,
-            "weights": self.weights,
-            "feedback": self.feedback,
-            "two-step": self.two_step,
-            "rescore": self.rescore,
-        }
+        names = ("filter", "boost", "weights", "feedback", "two_step", "rescore", "passages")
+        taken = {name.replace("_", "-"): getattr(self, name) for name in names}
         if said := [name for name, value in taken.items() if value]:
             raise QueryError(f"{said[0]} goes with a mode; write it into the template instead")
 
@@ -221,6 +224,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "two-step": QueryPruning.parse,
     "rescore": str,
     "window": int,
+    "passages": DocumentScore.parse,
     "tuned-on": str,
 }
 """Key to what reads its text, in the order of ``SystemSpec``."""

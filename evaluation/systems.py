@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import Any
 
 from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.evaluation.collection import Collection
@@ -14,6 +15,7 @@ from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.query import Expansion, Mode, Options, Searcher, in_two_steps, parse_boost, rescored
 from opensearch_splade.query.body import ranking_only
+from opensearch_splade.query.hit_json import flat
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
 from opensearch_splade.types import Json
@@ -92,6 +94,7 @@ class System:
         weights = None if self.spec.has_stages else self.spec.weights or None
         boosts = [parse_boost(self.spec.boost)] if self.spec.boost else []
         asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights, "boosts": boosts}
+        asked["passages"] = self.spec.passages
         body = searcher.body(text, expansion=expansion, **asked)
         if self.spec.two_step:
             return in_two_steps(body, self.spec.two_step, window=self.spec.window)
@@ -100,6 +103,14 @@ class System:
         second = searcher.body(text, mode=self.spec.rescore)["query"]
         shares = self.spec.weights or SECOND_ALONE
         return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
+
+    def documents(self, answer: Mapping[str, Any]) -> Sequence[Json]:
+        """The hits of an answer to ``ranking_body``, passages gathered where the spec scores documents by them."""
+        hits: Sequence[Json] = answer["hits"]["hits"]
+        score = self.spec.passages
+        if score and self.searcher and score.is_gathered(self.searcher.target.store):
+            return score.gathered([flat(hit) for hit in hits])
+        return hits
 
     def _values(self, text: str) -> dict[str, Callable[[], object]]:
         """What can be put into a template."""

@@ -20,6 +20,8 @@ from opensearch_splade.query.client_fusion import fuse
 from opensearch_splade.query.client_search import search_fused
 from opensearch_splade.query.contexts import Contexts, search_with_contexts
 from opensearch_splade.query.conversation import SearchClient
+from opensearch_splade.query.document_scores import DocumentScore
+from opensearch_splade.query.exhaustion import ExhaustOptions, ToTheEnd
 from opensearch_splade.query.expansion import Evidence, Expansion
 from opensearch_splade.query.explanation import contributions, lexical_contributions, shares
 from opensearch_splade.query.feedback import Feedback
@@ -39,6 +41,7 @@ from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.rocchio import Rocchio
 from opensearch_splade.query.searcher import AsyncSearcher, Searcher
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.stopping import Estimate, Review, score_knee
 from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 from opensearch_splade.query.two_phase import two_phase
 from opensearch_splade.query.two_step import in_two_steps
@@ -49,7 +52,10 @@ __all__ = [
     "AsyncSearcher",
     "Bound",
     "Contexts",
+    "DocumentScore",
+    "Estimate",
     "Evidence",
+    "ExhaustOptions",
     "Expansion",
     "Feedback",
     "Fit",
@@ -63,11 +69,13 @@ __all__ = [
     "PrunedQueries",
     "QueryPruning",
     "Returned",
+    "Review",
     "Rocchio",
     "SearchClient",
     "SearchResult",
     "Searcher",
     "SeismicSearch",
+    "ToTheEnd",
     "VectorKind",
     "Wanted",
     "WithFeatures",
@@ -99,6 +107,7 @@ __all__ = [
     "parse_boost",
     "rescored",
     "saturation",
+    "score_knee",
     "search_body",
     "search_fused",
     "search_with_contexts",

@@ -31,6 +31,8 @@ class SearchResult:
         body: The search body as sent, of the ranking where a hybrid needs two.
         notices: What was changed in the question, is missing in the index or incomplete in the answer.
         profile: What the server spent its time on, as it says it; ``None`` unless asked for.
+        total: How many hits the whole ranking has (passages, where these are stored as documents and a single ranking
+            is asked); ``None`` unless it is read to its end.
     """
 
     hits: tuple[Hit, ...]
@@ -38,6 +40,7 @@ class SearchResult:
     body: Json
     notices: tuple[str, ...] = ()
     profile: Json | None = None
+    total: int | None = None
 
 
 @dataclass(slots=True)
@@ -65,7 +68,8 @@ class Reading:
         notices = [*plan.question.notices, *incomplete(answer)]
         if plan.is_ranking:
             start, size = plan.wanted.start, plan.wanted.size
-            found = with_ids(once_each(found)[start : start + size], notices)
+            documents = plan.gathers.gathered(found) if plan.gathers else once_each(found)
+            found = with_ids(documents[start : start + size], notices)
         return cls(plan, answer, found, notices)
 
     @property
@@ -105,6 +109,7 @@ class Reading:
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
     passage, sparse = _best_passage(source, plan.question, names)
+    sparse = sparse if plan.wanted.explain else []
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1

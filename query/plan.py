@@ -10,6 +10,7 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.query.body import Returned, ranking_only, search_body
 from opensearch_splade.query.boosts import boosted, user_query
 from opensearch_splade.query.clauses import filtered
+from opensearch_splade.query.document_scores import DocumentScore, passage_pool
 from opensearch_splade.query.fusion import chosen, hybrid, linear, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
@@ -45,6 +46,7 @@ class Options(TypedDict, total=False):
     two_step: QueryPruning | None
     feedback: Feedback | Rocchio | None
     boosts: Sequence[Json]
+    passages: DocumentScore | str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,8 @@ class Wanted:
         boosts: Queries whose scores are added to those of hits, such as of ``constant_boost`` and ``feature_boost``;
             alone they find nothing. To one ranking and to a linear combination the server adds them. To the fused
             scores of a hybrid they are added here, among its candidates and by one more request.
+        passages: How documents are scored by their passages, as ``DocumentScore`` or its text, e.g.
+            ``mixed:0.7/whole``; ``None`` by the best one. Nested ones tell which was the best (``Hit.passage``).
 
     Raises:
         QueryError: The time-out is not positive and finite, a boost is no query object, or boosts stand beside
@@ -88,6 +92,7 @@ class Wanted:
     two_step: QueryPruning | None = None
     feedback: Feedback | Rocchio | None = None
     boosts: Sequence[Json] = ()
+    passages: DocumentScore | str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boosts", tuple(map(user_query, self.boosts)))
@@ -109,6 +114,7 @@ class Plan:
         alone: The query of each leg with the filter.
         depth: How many hits of each leg and shard are fused.
         fusion: How they are; ``None`` for a single ranking.
+        gathers: What makes documents of the passages that come; ``None`` where the server does.
     """
 
     wanted: Wanted
@@ -118,16 +124,17 @@ class Plan:
     alone: tuple[Json, ...]
     depth: int
     fusion: Fusion | None
+    gathers: DocumentScore | None = None
 
     @property
     def is_ranking(self) -> bool:
         """Whether hits come without their documents: what ``sent`` does for hybrids, whose hits are read afterwards."""
-        return self.wanted.ids_only or len(self.legs) > 1
+        return self.wanted.ids_only or len(self.legs) > 1 or self.gathers is not None
 
     @property
     def reads_documents(self) -> bool:
         """Whether the documents of the hits take a second request."""
-        return len(self.legs) > 1 and not self.wanted.ids_only
+        return self.is_ranking and not self.wanted.ids_only
 
     @property
     def is_linear(self) -> bool:
@@ -147,7 +154,7 @@ class Plan:
     @property
     def returned(self) -> Returned:
         """What is wanted of each hit."""
-        return "text and weights" if self.wanted.explain and self.question.weights else "text"
+        return _returned(self.question, self.wanted)
 
 
 def asked_legs(wanted: Wanted, target: Target) -> tuple[Leg, ...]:
@@ -174,17 +181,21 @@ def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None 
         CapabilityError: The server cannot do what the mode asks.
     """
     mode, legs = _mode(wanted), asked_legs(wanted, target)
-    question = _question(text, target, legs, wanted, expansion)
+    score = _document_score(target, legs, wanted)
+    question = _question(text, target, legs, wanted, expansion, score)
     depth = pool_depth(wanted.start + wanted.size)
     fusion = chosen(mode.fusion or "min_max", wanted.weights) if len(legs) > 1 else None
     queries = [question.leg(leg, k=depth) for leg in legs]
     question.notices += _missing(mode, target)
     query, pipeline = _query(queries, fusion, legs, target, wanted, depth)
-    returned: Returned = "text and weights" if wanted.explain and question.weights else "text"
+    returned = _returned(question, wanted)
     body = search_body(query, size=wanted.size, start=wanted.start, search_pipeline=pipeline, returned=returned)
     if wanted.explain and legs == ("bm25",) and not wanted.boosts:
         body["explain"] = True
-    if target.store == "documents":  # of the passages of a document the best one is its hit
+    gathers = score if score and score.is_gathered(target.store) else None
+    if gathers:
+        body["size"], body["from"] = (passage_pool(depth) if target.store == "documents" else depth), 0
+    elif target.store == "documents":  # of the passages of a document the best one is its hit
         if len(legs) == 1:
             body["collapse"] = {"field": "id"}
         else:  # OpenSearch 3.6.0 loses documents where a hybrid collapses, so all candidates come and we do it
@@ -198,15 +209,38 @@ def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None 
     if wanted.two_step:
         body = in_two_steps(body, wanted.two_step)
     alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
-    return Plan(wanted, legs, question, body, alone, depth, fusion)
+    return Plan(wanted, legs, question, body, alone, depth, fusion, gathers)
 
 
 def _mode(wanted: Wanted) -> Mode:
     return wanted.mode if isinstance(wanted.mode, Mode) else Mode.parse(wanted.mode)
 
 
+def _returned(question: Question, wanted: Wanted) -> Returned:
+    """The best passage is told by its weights too: faster than ``inner_hits`` (20 ms for each ten hits of SciFact)."""
+    shows = wanted.explain or wanted.passages is not None
+    return "text and weights" if shows and question.weights else "text"
+
+
+def _document_score(target: Target, legs: tuple[Leg, ...], wanted: Wanted) -> DocumentScore | None:
+    if wanted.passages is None:
+        return None
+    score = DocumentScore.parse(wanted.passages) if isinstance(wanted.passages, str) else wanted.passages
+    score.check(target.store, legs)
+    if wanted.explain and score != DocumentScore():
+        raise QueryError(f"passages={score} has no explanation: it is made of several passages; ask max with explain")
+    if wanted.boosts and score != DocumentScore():
+        raise QueryError(f"passages={score} goes without boosts: what is added to a passage would be added up too")
+    return score
+
+
 def _question(
-    text: str, target: Target, legs: tuple[Leg, ...], wanted: Wanted, expansion: Expansion | None
+    text: str,
+    target: Target,
+    legs: tuple[Leg, ...],
+    wanted: Wanted,
+    expansion: Expansion | None,
+    score: DocumentScore | None,
 ) -> Question:
     # A hybrid puts the filter into every leg, and SEISMIC has it twice; kNN takes a clause too.
     copies = len(legs) + (target.seismic is not None)
@@ -214,7 +248,7 @@ def _question(
     reserved += sum(map(count_clauses, wanted.boosts))
     counted = sum(leg != "knn" for leg in legs)
     room = target.capabilities.max_clause_count - reserved
-    return Question(text, target, room=room, counted_legs=counted, expansion=expansion)
+    return Question(text, target, room=room, counted_legs=counted, expansion=expansion, score=score)
 
 
 def _query(

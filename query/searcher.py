@@ -11,6 +11,7 @@ from opensearch_splade.query.batches import BATCH, together
 from opensearch_splade.query.body import documents_body
 from opensearch_splade.query.boosted_hits import add_boosts
 from opensearch_splade.query.conversation import Call, Conversation, SearchClient, awaited, held
+from opensearch_splade.query.exhaustion import Exhaustion, ExhaustOptions, ToTheEnd
 from opensearch_splade.query.expanding import expansions, first_plan
 from opensearch_splade.query.kept_fields import renamed, translated
 from opensearch_splade.query.leg_scores import ask_legs
@@ -20,7 +21,7 @@ from opensearch_splade.query.target import Target
 from opensearch_splade.transport import asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from opensearch_splade.query.expansion import Expansion
     from opensearch_splade.types import Capabilities, DenseQueryEncoder, Json, QueryEncoder
@@ -76,6 +77,13 @@ class _Asking:
     def _expansions(self, texts: Sequence[str], wanted: Wanted) -> Conversation[list[Expansion | OspladeError | None]]:
         return expansions(texts, self.target, self._names, wanted, _patience(wanted))
 
+    def exhaust_bodies(self, text: str, **options: Unpack[ExhaustOptions]) -> list[Json]:
+        """What ``exhaust`` asks each ranking first. Nothing is sent; options and errors are ``exhaust``'s."""
+        return self._exhaustion(text, options).bodies
+
+    def _exhaustion(self, text: str, options: ExhaustOptions) -> Exhaustion:
+        return Exhaustion(text, self.target, ToTheEnd(**options), self._names)
+
     def _one(self, text: str, wanted: Wanted) -> Conversation[SearchResult]:
         [expansion] = yield from self._expansions([text], wanted)
         if isinstance(expansion, OspladeError):
@@ -115,7 +123,7 @@ class _Asking:
     def _read(self, readings: Sequence[Reading], wanted: Wanted) -> Conversation[list[SearchResult]]:
         """The results, with documents from a second request: only hits are opened, not all candidates of hybrids."""
         if places := [place for reading in readings for place in reading.places]:
-            body = documents_body(places, "text and weights" if wanted.explain else "text")
+            body = documents_body(places, "text and weights" if wanted.explain or wanted.passages else "text")
             with asking(self.target.index):
                 fetched = yield Call("mget", body, patience_s=_patience(wanted))
             documents: Iterator[Json] = iter(fetched["docs"])
@@ -216,6 +224,39 @@ class Searcher(_Asking):
         """
         return held(self._client, translated(self._expansions(texts, Wanted(**options)), self.target.meta))
 
+    def exhaust(self, text: str, **options: Unpack[ExhaustOptions]) -> Iterator[SearchResult]:
+        """Read a ranking to its end, a page at a time, out of one point in time.
+
+        Each document that matches comes once, best first, whatever is written meanwhile. The order is that of
+        ``search``; of equal scores the smaller id comes first. A hybrid is fused here, of all hits of its rankings
+        instead of 200 each, so its order is that of ``search_fused`` with so many candidates.
+
+        The point in time is let go at the end, at an error and where the loop is left. Who keeps the iterator in a
+        name closes it (``contextlib.closing``), or it goes with the name.
+
+        Args:
+            text: The question.
+            options: The attributes of ``ToTheEnd``, all of which have defaults.
+
+        Raises:
+            QueryError: The question, mode, depth, page or weights are out of bounds.
+            TargetError: The index or the searcher lacks what the mode asks.
+            CapabilityError: The server cannot do what the mode asks.
+            ClusterError: While pages are read: the cluster does not answer, or has lost the place.
+
+        Example:
+            >>> for page in searcher.exhaust("bone density", mode="bm25"):  # doctest: +SKIP
+            ...     print(page.total, [hit.id for hit in page.hits])
+        """
+        return self._pages(self._exhaustion(text, options))
+
+    def _pages(self, reading: Exhaustion) -> Iterator[SearchResult]:
+        try:
+            while page := held(self._client, translated(reading.page(), self.target.meta)):
+                yield page
+        finally:
+            held(self._client, reading.end())
+
 
 class AsyncSearcher(_Asking):
     """``Searcher`` for an ``opensearchpy.AsyncOpenSearch`` (extra ``async``), made by ``await AsyncSearcher.open``.
@@ -262,6 +303,17 @@ class AsyncSearcher(_Asking):
     ) -> list[Expansion | OspladeError | None]:
         """``Searcher.expansions``."""
         return await awaited(self._client, translated(self._expansions(texts, Wanted(**options)), self.target.meta))
+
+    def exhaust(self, text: str, **options: Unpack[ExhaustOptions]) -> AsyncIterator[SearchResult]:
+        """``Searcher.exhaust``. Who leaves the loop early wraps it in ``contextlib.aclosing``."""
+        return self._pages(self._exhaustion(text, options))
+
+    async def _pages(self, reading: Exhaustion) -> AsyncIterator[SearchResult]:
+        try:
+            while page := await awaited(self._client, translated(reading.page(), self.target.meta)):
+                yield page
+        finally:
+            await awaited(self._client, reading.end())
 
 
 def _patience(wanted: Wanted) -> float | None:

@@ -23,7 +23,7 @@ from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.plugin.query_weights import load_query_weights
-from opensearch_splade.query import Searcher
+from opensearch_splade.query import Feedback, Searcher
 from opensearch_splade.types import DOT
 
 if TYPE_CHECKING:
@@ -76,6 +76,10 @@ def test_the_new_index_is_asked_and_explained_like_any(client: OpenSearch, index
             assert (hit.title, hit.text) == (stored["title"], stored["body"])
             assert hit.metadata == {name: stored[name] for name in ("id", "price", "tags", "parts")}
             assert sum(leg.contribution for leg in hit.legs) == pytest.approx(hit.score, rel=1e-5)
+    pages = list(searcher.exhaust("engine of the island", mode="hybrid", page=20))
+    assert len({hit.id for page in pages for hit in page.hits}) == 60
+    expanded = searcher.search("engine", mode="neural-sparse", feedback=Feedback.parse("rm3:3:10:0.5"), explain=True)
+    assert expanded.hits and not expanded.notices
     [listed] = searcher.search_many(["engine"], mode="hybrid", ids_only=True)
     assert not isinstance(listed, Exception)
     assert all(hit.id.startswith("d") for hit in listed.hits)
