@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.explaining import as_json as hit_json
@@ -16,7 +17,10 @@ from opensearch_splade.cli.explanation_page import explanation_page
 from opensearch_splade.cli.rendering import hits_table, printer
 from opensearch_splade.cli.wiring import QUERY_SIDES, QueryBundles, open_cluster, open_searchers
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Options, QueryPruning, SeismicSearch
+from opensearch_splade.query import LearnedRescorer, Options, QueryPruning, SeismicSearch, search_learned
+
+_STAGES = ("two_step", "rescore", "rescore_weights", "window")
+_NOT_BESIDE_RESCORER = ("mode", "weights", "query_side", *_STAGES, "explain", "html", "timeout", "dry_run")
 
 
 @click.command()
@@ -45,6 +49,13 @@ from opensearch_splade.query import Options, QueryPruning, SeismicSearch
     help="Also ask for a feature that ingest added (--feature-field); repeatable.",
 )
 @options.two_step
+@options.rescoring
+@click.option(
+    "--rescorer",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Rank by what osplade tune-search --save-rescorer learned; the file says which rankings are asked.",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
     "--html",
@@ -68,6 +79,10 @@ def search(
     filter_: str | None,
     added: tuple[str, ...],
     two_step: QueryPruning | None,
+    rescore: str | None,
+    rescore_weights: tuple[float, float],
+    window: int,
+    rescorer: Path | None,
     explain: bool,
     html: Path | None,
     timeout: float | None,
@@ -87,9 +102,11 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
-      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8 --window 500
+      osplade search "vitamin d and bone density" --index scifact --mode bm25 --rescore neural-sparse
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
+      osplade search "vitamin d and bone density" --index scifact --rescorer learned.json
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
     """
     cluster = open_cluster(url, insecure=insecure)
@@ -105,12 +122,21 @@ def search(
         "explain": explain,
         "weights": _weights(weights),
         "two_step": two_step,
+        "rescore": rescore or "",
+        "rescore_weights": rescore_weights,
+        "window": window,
         "timeout": timeout,
     }
+    if rescorer:
+        _refuse_beside_rescorer()
     if dry_run:
         click.echo(orjson.dumps(searcher.body(question, **asked), option=0 if as_json else orjson.OPT_INDENT_2))
         return
-    result = searcher.search(question, **asked)
+    if rescorer:
+        model = LearnedRescorer.read(rescorer)
+        result = search_learned(searchers, question, model, size=size, filter=_filter(filter_))
+    else:
+        result = searcher.search(question, **asked)
     texts = [marked(hit, searcher) for hit in result.hits] if explain else []
     if html:
         html.write_text(explanation_page(question, mode, result, texts), encoding="utf-8")
@@ -122,6 +148,15 @@ def search(
     printer().print(hits_table(result, texts), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
+
+
+def _refuse_beside_rescorer() -> None:
+    """What a learned rescoring decides itself, or has not."""
+    context = click.get_current_context()
+    for name in _NOT_BESIDE_RESCORER:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise QueryError(f"--rescorer asks the rankings that it was learned with, as they are: no --{option}")
 
 
 def _weights(text: str | None) -> list[float] | None:

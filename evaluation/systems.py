@@ -11,7 +11,7 @@ from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
+from opensearch_splade.query import Mode, Searcher
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
@@ -72,14 +72,18 @@ class System:
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
-        if self.spec.two_step:
-            return in_two_steps(body, self.spec.two_step, window=self.spec.window)
-        if not self.spec.rescore:
-            return body
-        second = searcher.body(text, mode=self.spec.rescore)["query"]
-        shares = self.spec.weights or SECOND_ALONE
-        return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
+        shares = self.spec.weights if self.spec.rescore and self.spec.weights else SECOND_ALONE
+        return searcher.body(
+            text,
+            mode=mode,
+            size=size,
+            filter=self.spec.filter,
+            weights=weights,
+            two_step=self.spec.two_step,
+            rescore=self.spec.rescore,
+            rescore_weights=(shares[0], shares[1]),
+            window=self.spec.window,
+        )
 
     def _values(self, text: str) -> dict[str, Callable[[], object]]:
         """What can be put into a template."""

@@ -18,7 +18,7 @@ from opensearch_splade.query.fusion_spec import Fusion
 from opensearch_splade.query.mode import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opensearch_splade.query.mode import Leg
     from opensearch_splade.query.searcher import Searcher
@@ -61,19 +61,56 @@ def search_fused(
         ClusterError: The cluster does not answer or refuses.
     """
     mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
+    how = fusion or Fusion.parse(mode.fusion or "min_max")
+    return search_legs(
+        [(searcher, leg) for leg in mode.legs or searcher.target.legs],
+        text,
+        lambda rankings: fuse(rankings, how, candidates=candidates),
+        size=size,
+        start=start,
+        candidates=candidates,
+        filter=filter,
+    )
+
+
+def search_legs(
+    legs: Sequence[tuple[Searcher, Leg]],
+    text: str,
+    rank: Callable[[Sequence[Mapping[str, float]]], Mapping[str, float]],
+    *,
+    size: int = 10,
+    start: int = 0,
+    candidates: int = CANDIDATES,
+    filter: Json | None = None,
+) -> SearchResult:
+    """Ask each leg alone and rank what they found by a function: what ``search_fused`` and ``search_learned`` share.
+
+    Args:
+        legs: Who asks, and which ranking.
+        text: The question.
+        rank: From document to score of each leg, best first, to that of all.
+        size: Hits to return.
+        start: Hits to skip before them.
+        candidates: Hits of each leg.
+        filter: One query object that hits must match.
+
+    Raises:
+        QueryError: The page ends beyond the candidates, or what ``Searcher.search`` says, as for the other errors.
+    """
     if size < 1 or start < 0 or not start + size <= candidates <= MAX_RESULT_WINDOW:
         raise QueryError(
             f"size {size} from {start} on with {candidates} candidates: a page ends within the candidates, and these "
             f"are at most {MAX_RESULT_WINDOW:,}"
         )
-    legs = mode.legs or searcher.target.legs
-    answers = [searcher.search(text, mode=Mode((leg,)), size=candidates, filter=filter, ids_only=True) for leg in legs]
+    answers = [
+        searcher.search(text, mode=Mode((leg,)), size=candidates, filter=filter, ids_only=True)
+        for searcher, leg in legs
+    ]
     # Behind an alias an id may stand twice: the first of them is the better one.
     rankings = [{hit.id: hit.score for hit in reversed(answer.hits)} for answer in answers]
     rankings = [dict(reversed(ranking.items())) for ranking in rankings]
-    fused = fuse(rankings, fusion or Fusion.parse(mode.fusion or "min_max"), candidates=candidates)
-    page = dict(list(fused.items())[start : start + size])
-    texts, notices = _texts(searcher, text, legs, rankings, list(page))
+    page = dict(list(rank(rankings).items())[start : start + size])
+    texts, notices = _texts(text, legs, rankings, list(page))
     notices = [*(notice for answer in answers for notice in answer.notices), *notices]
     return SearchResult(
         tuple(replace(texts[document], score=score) for document, score in page.items() if document in texts),
@@ -84,12 +121,12 @@ def search_fused(
 
 
 def _texts(
-    searcher: Searcher, text: str, legs: Sequence[Leg], rankings: Sequence[dict[str, float]], page: Sequence[str]
+    text: str, legs: Sequence[tuple[Searcher, Leg]], rankings: Sequence[dict[str, float]], page: Sequence[str]
 ) -> tuple[dict[str, Hit], list[str]]:
     """The hits of a page with their texts: asked of the legs that found them, each document once."""
     hits: dict[str, Hit] = {}
     notices: list[str] = []
-    for leg, ranking in zip(legs, rankings, strict=True):
+    for (searcher, leg), ranking in zip(legs, rankings, strict=True):
         wanted = [document for document in page if document in ranking and document not in hits]
         if wanted:
             answer = searcher.search(text, mode=Mode((leg,)), size=len(wanted), filter=_only(searcher, wanted))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, TypedDict
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.body import Returned, ranking_only, search_body
 from opensearch_splade.query.clauses import filtered
-from opensearch_splade.query.fusion import chosen, hybrid, pool_depth
+from opensearch_splade.query.fusion import CANDIDATES, chosen, hybrid, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
 from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.rescoring import SECOND_ALONE, rescored, rescorer
 from opensearch_splade.query.two_step import in_two_steps
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Options(TypedDict, total=False):
     timeout: float | None
     profile: bool
     two_step: QueryPruning | None
+    rescore: str
+    rescore_weights: tuple[float, float]
+    window: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +63,13 @@ class Wanted:
         profile: Tell what the server spent its time on (``SearchResult.profile``). A hybrid is asked once more for it,
             since 3.6.0 gives other scores while it profiles.
         two_step: Of one sparse ranking: which features find the candidates, which all features then score.
+        rescore: Of one ranking: the leg that scores its best hits again, ``bm25``, ``neural-sparse`` or
+            ``weighted-terms``; empty for none.
+        rescore_weights: Of the first score and the second, whose sum is the hit's.
+        window: How many hits of a shard ``two_step`` or ``rescore`` score again, at least to the page's end.
 
     Raises:
-        QueryError: The time-out is not positive and finite.
+        QueryError: The time-out is not positive and finite, or options of two steps and rescoring do not go together.
     """
 
     mode: Mode | str = "hybrid"
@@ -74,10 +82,26 @@ class Wanted:
     timeout: float | None = None
     profile: bool = False
     two_step: QueryPruning | None = None
+    rescore: str = ""
+    rescore_weights: tuple[float, float] = SECOND_ALONE
+    window: int = CANDIDATES
 
     def __post_init__(self) -> None:
         if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
             raise QueryError(f"a time-out of {self.timeout} s: it is at least .001 s and finite; None sets none")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        if self.rescore:
+            rescorer(self.rescore)
+        elif self.rescore_weights != SECOND_ALONE:
+            raise QueryError("rescore_weights go with rescore")
+        if self.window != CANDIDATES and not (self.two_step or self.rescore):
+            raise QueryError("a window goes with two_step or rescore")
+        if self.two_step and self.rescore:
+            raise QueryError("two steps are a rescoring by all features already; leave the rescoring out")
+        if self.rescore and self.explain:
+            raise QueryError("a rescored hit is not explained: its score is of two rankings; ask each of them alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +146,11 @@ class Plan:
         """What is wanted of each hit."""
         return "text and weights" if self.wanted.explain and self.question.weights else "text"
 
+    @property
+    def scoring(self) -> tuple[Leg, ...]:
+        """All rankings that have a part in the scores."""
+        return (*self.legs, rescorer(self.wanted.rescore)) if self.wanted.rescore else self.legs
+
 
 def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     """Build the search.
@@ -153,7 +182,12 @@ def plan(text: str, target: Target, wanted: Wanted) -> Plan:
     if wanted.profile and len(legs) == 1:
         body["profile"] = True
     if wanted.two_step:
-        body = in_two_steps(body, wanted.two_step)
+        body = in_two_steps(body, wanted.two_step, window=wanted.window)
+    if wanted.rescore:
+        leg = rescorer(wanted.rescore)
+        second = _question(text, target, (leg,), None)
+        body = rescored(body, second.leg(leg, k=depth), window=wanted.window, weights=wanted.rescore_weights)
+        question.notices += [notice for notice in second.notices if notice not in question.notices]
     alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
     return Plan(wanted, legs, question, body, alone, depth, fusion)
 
