@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,12 @@ from hypothesis import strategies as st
 
 from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.onnx_models import SparseEncoder
-from opensearch_splade.query import by_sparse_late_interaction, sparse_late_interaction, upper_bound_query
+from opensearch_splade.query import by_sparse_late_interaction, search_body, sparse_late_interaction, upper_bound_query
+from opensearch_splade.query.clauses import match
 from opensearch_splade.types import Features
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
 
 Tokens = list[Features]
 TEXTS = ["Vitamin D and the density of bones.", "", "Foxes run; dogs do not.", "paris " * 300]
@@ -113,3 +118,22 @@ def test_the_model_s_first_stage_bounds_its_second(encoder: SparseEncoder) -> No
     for tokens, row in zip(encoder.stream_token_vectors(TEXTS), encoder.stream(TEXTS), strict=True):
         bound = dot(upper_bound_query(question), encoder.features(*row))
         assert sparse_late_interaction(question, tokens) <= bound * (1 + INT8)
+
+
+@pytest.mark.server
+def test_stored_tokens_score_hits_again(encoder: SparseEncoder, client: OpenSearch, index_name: str) -> None:
+    """A field that is stored and not indexed gives back what was put there, names with dots and all."""
+    texts = {"a": "Foxes run at night.", "b": "A fox... and a dog.", "c": "The run on the banks: night of the fox."}
+    tokens = dict(zip(texts, encoder.stream_token_vectors(texts.values()), strict=True))
+    assert any("<dot>" in name for token in tokens["b"] for name in token)
+    mappings = {"properties": {"text": {"type": "text"}, "tokens": {"type": "object", "enabled": False}}}
+    client.indices.create(index=index_name, body={"mappings": {"dynamic": "strict", **mappings}})
+    sources = [({"index": {"_id": key}}, {"text": texts[key], "tokens": tokens[key]}) for key in texts]
+    lines = [part for source in sources for part in source]
+    assert not client.bulk(index=index_name, body=lines, params={"refresh": "true"})["errors"]
+    body = search_body(match("fox run night")) | {"_source": ["tokens"]}
+    hits = client.search(index=index_name, body=body)["hits"]["hits"]
+    [question] = encoder.stream_token_vectors(["a fox at night"], query=True)
+    found = by_sparse_late_interaction(question, {hit["_id"]: hit["_source"]["tokens"] for hit in hits})
+    assert found == by_sparse_late_interaction(question, {hit["_id"]: tokens[hit["_id"]] for hit in hits})
+    assert len(found) > 1
