@@ -43,7 +43,7 @@ Scores = dict[str, dict[str, dict[str, float]]]
 DENSE = "minilm-l6"
 STATES = {"sparse": "logits", "dense": "last_hidden_state"}  # as optimum names what the bodies of the graphs give
 KEPT = (2, 8, 99)
-WINDOWS = (20, 50)
+WINDOWS = (10, 20)
 SHARES = (0.25, 0.5, 0.75, 1.0)
 
 
@@ -52,7 +52,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 @click.option("--index", required=True)
 @click.option("--bundle", required=True, help="Sparse, fp32, siamese.")
 @click.option("--split", default="test", show_default=True)
-@click.option("--questions", default=200, show_default=True, help="So many of the first ones at most; 0: all.")
+@click.option("--questions", default="0:100", show_default=True, help="FIRST:LAST of the split, without LAST.")
 @click.option("--mode", default="neural-sparse", show_default=True, help="Of the first ranking.")
 @click.option("--only", multiple=True, help="Rows to print. [default: the best of each kind]")
 @click.option("--scores", type=click.Path(path_type=Path, dir_okay=False), help="Kept there, and read if it is there.")
@@ -62,14 +62,14 @@ def main(
     bundle: str,
     *,
     split: str,
-    questions: int,
+    questions: str,
     mode: str,
     only: tuple[str, ...],
     scores: Path | None,
 ) -> None:
     """Prints one line of JSON for each row."""
     judged = load_collection(collection, split)
-    queries = dict(list(judged.queries.items())[: questions or None])
+    queries = dict(list(judged.queries.items())[slice(*map(int, questions.split(":")))])
     qrels = {query: judged.qrels[query] for query in queries}
     if scores and scores.is_file():
         found = orjson.loads(scores.read_bytes())
