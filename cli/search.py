@@ -73,6 +73,11 @@ _NEXT = (
     metavar="MODULE:FUNCTION",
     help="Your own function from the question to texts; the question is also asked with each of them, and fused.",
 )
+@click.option(
+    "--passages",
+    metavar="SCORE",
+    help="How documents are scored by their passages: max, sum, avg, whole, sum@3 or mixed:0.5/whole. [default: max]",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
     "--html",
@@ -99,6 +104,7 @@ def search(
     two_step: QueryPruning | None,
     feedback: Feedback | Rocchio | None,
     expand: str | None,
+    passages: str | None,
     explain: bool,
     html: Path | None,
     timeout: float | None,
@@ -142,6 +148,7 @@ def search(
         "weights": _weights(weights),
         "two_step": two_step,
         "boosts": [parse_boost(boost) for boost in boosts],
+        "passages": passages,
         "timeout": timeout,
         "feedback": feedback,
     }
