@@ -24,7 +24,7 @@ from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.query import Estimate, Review
 from opensearch_splade.types import Document
 
-BATCH = 10
+BATCH = 50
 TARGETS = (0.7, 0.8, 0.9, 0.95)
 RULES = ("knee", *(f"{target:g} at {confidence:g}" for confidence in (0.8, 0.95) for target in TARGETS))
 
