@@ -35,7 +35,19 @@ _NEXT = (
     "the texts are asked in searches of their own",
 )
 _STAGES = ("two_step", "rescore", "rescore_weights", "window")
-_ALONE = ("mode", "weights", "query_side", "boosts", "feedback", "expand", "explain", "html", "timeout", "dry_run")
+_ALONE = (
+    "mode",
+    "weights",
+    "query_side",
+    "boosts",
+    "feedback",
+    "expand",
+    "passages",
+    "explain",
+    "html",
+    "timeout",
+    "dry_run",
+)
 _NOT_BESIDE_RESCORER = (*_ALONE, *_STAGES)
 
 
@@ -86,6 +98,11 @@ _NOT_BESIDE_RESCORER = (*_ALONE, *_STAGES)
     type=click.Path(dir_okay=False, path_type=Path),
     help="Rank by what osplade tune-search --save-rescorer learned; the file says which rankings are asked.",
 )
+@click.option(
+    "--passages",
+    metavar="SCORE",
+    help="How documents are scored by their passages: max, sum, avg, whole, sum@3 or mixed:0.5/whole. [default: max]",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
     "--html",
@@ -116,6 +133,7 @@ def search(
     rescore_weights: tuple[float, float],
     window: int,
     rescorer: Path | None,
+    passages: str | None,
     explain: bool,
     html: Path | None,
     timeout: float | None,
@@ -164,6 +182,7 @@ def search(
         "rescore": rescore or "",
         "rescore_weights": rescore_weights,
         "window": window,
+        "passages": passages,
         "timeout": timeout,
         "feedback": feedback,
     }
