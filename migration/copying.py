@@ -24,11 +24,13 @@ from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.job import Job
+from opensearch_splade.migration.pacing import Pacer, unhindered
+from opensearch_splade.migration.progress import ProgressFile
 from opensearch_splade.migration.reader import ShardReader
 from opensearch_splade.migration.target import our_mapping
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.transport import asking
-from opensearch_splade.types import Document, Json
+from opensearch_splade.types import Json
 
 _AT_ONCE = 500
 
@@ -47,6 +49,7 @@ class Copied:
         dead: Refused by the new index.
         gap: Writes that the old index had and that were not read, when it was last looked.
         slowest: The step of the pipeline that holds the rest up.
+        slowed: Why less is read than could be; empty where nothing holds reading back.
     """
 
     total: int = 0
@@ -58,11 +61,10 @@ class Copied:
     dead: int = 0
     gap: int = 0
     slowest: str = ""
+    slowed: str = ""
 
 
 Told = Callable[[Copied], None]
-Paced = Callable[[Iterator[Document]], Iterator[Document]]
-"""Hands documents on at the pace that is allowed."""
 
 
 def begin(job: Job) -> bool:
@@ -141,7 +143,7 @@ class Copier:
 
     Args:
         job: Begun.
-        pace: How fast documents may be read.
+        pace: How fast documents may be read; as fast as they can by default.
         tell: Told now and then.
 
     Raises:
@@ -149,11 +151,12 @@ class Copier:
         LedgerError: A ledger is damaged or cannot be written.
     """
 
-    def __init__(self, job: Job, pace: Paced = iter, tell: Told = lambda _: None) -> None:
-        self.job, self._pace, self._tell = job, pace, tell
+    def __init__(self, job: Job, pace: Pacer | None = None, tell: Told = lambda _: None) -> None:
+        self.job, self._pace, self._tell = job, pace or unhindered(), tell
         self.copied = Copied(total=count(job))
         self._open = ExitStack()
         self._ledgers: dict[int, Ledger] = {}
+        self._progress: dict[int, ProgressFile] = {}
         compression = RequestCompression(loopback=is_loopback(job.client))
         self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
         self._encoder = job.encoder()
@@ -188,6 +191,7 @@ class Copier:
         for shard in range(self.job.source.shards):
             try:
                 self._ledgers[shard] = self._open.enter_context(Ledger(state.ledger(shard)))
+                self._progress[shard] = self._open.enter_context(ProgressFile(state.ledger(shard).parent, shard))
             except LedgerError as error:
                 if "Another run" not in str(error):
                     raise
@@ -207,10 +211,11 @@ class Copier:
         with asking(job.spec.target):
             cluster = job.client.info()["cluster_uuid"]
         target = Target(cluster, job.spec.target, index_uuid(job.client, job.spec.target))
-        for ledger in self._ledgers.values():
+        for shard, ledger in self._ledgers.items():
             if ledger.name != state.record.ledger_name:
                 ledger.begin_anew(state.record.ledger_name)
             ledger.claim(target, noted=ledger.name, stored=sys.maxsize)
+            self._progress[shard].note(ledger.position, ledger.position)
 
     def again(self) -> None:
         """Everything will be read again; what the ledgers know is not encoded again."""
@@ -259,6 +264,7 @@ class Copier:
             )
             self._add(base, reader, report)
             ledger.reach(reader.last)
+            self._progress[history.shard].note(reader.last, reader.last, self._pace.said)
 
     def _add(self, base: Copied, reader: ShardReader, report: IngestReport) -> None:
         self.copied.read = base.read + report.read
@@ -266,7 +272,8 @@ class Copier:
         self.copied.unchanged = base.unchanged + report.unchanged + reader.encoded_already
         self.copied.superseded = base.superseded + report.superseded
         self.copied.dead = self._dead_letters.count
-        self.copied.slowest = report.slowest
+        self.copied.slowest, self.copied.slowed = report.slowest, self._pace.said
+        self._progress[reader.history.shard].note(reader.after, reader.last, self._pace.said)
         self._tell(self.copied)
 
     def _delete(self, history: History, ledger: Ledger) -> None:
