@@ -27,9 +27,12 @@ DIFFERENT = 3
     help="Encode so many documents anew; more than there are: all.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the sample.")
+@click.option("--repair", is_flag=True, help="Bring over again what is lost or wrong; then verify again.")
 @options.cluster
 @options.as_json
-def verify(url: str | None, *, insecure: bool, folder: Path | None, sample: int, seed: int, as_json: bool) -> None:
+def verify(
+    url: str | None, *, insecure: bool, folder: Path | None, sample: int, seed: int, repair: bool, as_json: bool
+) -> None:
     """Prove that the new index holds every document of the old one, once, with its last state and vector.
 
     All documents of both are read and compared; a random sample is encoded anew and compared with the stored vectors;
@@ -47,7 +50,7 @@ def verify(url: str | None, *, insecure: bool, folder: Path | None, sample: int,
         def tell(doing: str, count: int) -> None:
             status.update(f"{doing} ... {count:,}" if count else f"{doing} ...")
 
-        found = proof.verify(job, sample, seed, tell)
+        found = proof.verify(job, sample, seed, tell, repair=repair)
     click.echo(orjson.dumps(found.to_json()) if as_json else told(found))
     if not found.is_clean:
         raise click.exceptions.Exit(DIFFERENT)
@@ -71,4 +74,14 @@ def told(found: Verification) -> str:
     if found.is_clean:
         lines.append("no difference: every document is there once, with its last state and the vectors of its bundles")
         lines.append("next: osplade migrate compare, or osplade migrate cutover")
+    else:
+        lines.append(_next(found))
     return "\n".join(lines)
+
+
+def _next(found: Verification) -> str:
+    if found.repaired:
+        return f"{found.repaired:,} brought over again; next: osplade migrate verify"
+    if found.repairable:
+        return "next: osplade migrate verify --repair brings these over again, except what the new index refuses"
+    return "next: find out who wrote to the new index; what is in it and not in the old one is not deleted by itself"

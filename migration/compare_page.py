@@ -98,9 +98,7 @@ def _notes(compared: Compared) -> list[str]:
         notes.append(f"{MEASURE} counts each judged question once, however often it was asked.")
     if compared.failed:
         id_, side, reason = compared.failed[0]
-        notes.append(
-            f"{len(compared.failed):,} questions were refused and left out, such as {id_} by the {side} index: {reason}"
-        )
+        notes.append(f"Left out, since an index refused: {len(compared.failed):,}, such as {id_} ({side}: {reason})")
     return notes
 
 

@@ -30,6 +30,8 @@ KINDS: dict[Kind, str] = {
     "vector": "another vector than its text gives",
     "score": "a score of the server that is not question times vector",
 }
+REPAIRABLE: set[Kind] = {"lost", "content", "stale", "marker", "vector"}
+"""What is well once the document is brought over again."""
 
 STEP = 2 * RELATIVE_ERROR
 """Largest relative distance of neighbours among the weights that a field can hold: how far rounding may part the same

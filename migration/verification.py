@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 
-from opensearch_splade.migration.differences import KINDS, Difference, Kind
+from opensearch_splade.migration.differences import KINDS, REPAIRABLE, Difference, Kind
 from opensearch_splade.types import Json
 
 EXAMPLES = 5
@@ -23,6 +23,7 @@ class Verification:
         pending: Written so often that they could never be compared in peace: no difference, and no proof.
         counts: Of each kind of difference.
         examples: The first of each.
+        repaired: Brought over again; whether that made them well, the next verification says.
     """
 
     old: int = 0
@@ -33,6 +34,11 @@ class Verification:
     pending: int = 0
     counts: dict[Kind, int] = field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     examples: list[Difference] = field(default_factory=list)
+    repaired: int = 0
+
+    def __post_init__(self) -> None:
+        self.repairable = set[str]()
+        """Ids of those that are well once they are brought over again. Nothing is deleted that we did not write."""
 
     @property
     def is_clean(self) -> bool:
@@ -49,6 +55,8 @@ class Verification:
     def add(self, difference: Difference) -> None:
         """Counts it."""
         self.counts[difference.kind] += 1
+        if difference.kind in REPAIRABLE:
+            self.repairable.add(difference.id)
         if self.counts[difference.kind] <= EXAMPLES:
             self.examples.append(difference)
 

@@ -39,7 +39,9 @@ Told = Callable[[str, int], None]
 """Told what is done just now, and how many documents of it."""
 
 
-def verify(job: Job, sample: int = SAMPLE, seed: int = 0, tell: Told = lambda *_: None) -> Verification:
+def verify(
+    job: Job, sample: int = SAMPLE, seed: int = 0, tell: Told = lambda *_: None, *, repair: bool = False
+) -> Verification:
     """Compares all documents, and notes what came of it.
 
     Args:
@@ -47,6 +49,7 @@ def verify(job: Job, sample: int = SAMPLE, seed: int = 0, tell: Told = lambda *_
         sample: How many documents are encoded anew; as many as there are, for full proof.
         seed: Of the sample.
         tell: Told now and then.
+        repair: Bring documents over again that are lost, or other than they should be.
 
     Raises:
         MigrationError: Nothing was brought over yet, other workers do so just now, or the new index serves already.
@@ -54,6 +57,8 @@ def verify(job: Job, sample: int = SAMPLE, seed: int = 0, tell: Told = lambda *_
         ClusterError: A cluster stayed away for too long.
     """
     _require_begun(job.state)
+    if repair and job.in_place:
+        raise MigrationError("in place write a wrong document again as your application does: it gets its vector then.")
     found = Verification()
     reader = HitReader(job.meta, frozenset(job.marker), job.spec.vectors, job.spec.drop)
     with Copier(job, tell=lambda copied: tell("catching up", copied.read)) as copier:
@@ -76,6 +81,8 @@ def verify(job: Job, sample: int = SAMPLE, seed: int = 0, tell: Told = lambda *_
     for difference in wrong_scores(job, questions[:QUESTIONS], found):
         found.add(difference)
     _note(job.state, found)
+    if repair and found.repairable:
+        _repair(job, found, tell)
     return found
 
 
@@ -90,6 +97,13 @@ def _require_begun(state: State) -> None:
         )
     if last and last.step == "cleaned":
         raise MigrationError("this migration was cleaned up: there is nothing left to compare.")
+
+
+def _repair(job: Job, found: Verification, tell: Told) -> None:
+    with Copier(job, tell=lambda copied: tell("repairing", copied.read)) as copier:
+        copier.renew(sorted(found.repairable))
+        copier.round()
+    found.repaired = len(found.repairable)
 
 
 def _note(state: State, found: Verification) -> None:

@@ -159,6 +159,22 @@ def test_a_refused_document_is_lost_by_its_reason(pair: Migrated) -> None:
     assert "later" in found.examples[0].what
 
 
+def test_what_is_wrong_is_brought_over_again_on_request(pair: Migrated) -> None:
+    """Lost, changed and wrong ones become what they were; what others wrote to the new index is left to people."""
+    before = {id_: pair.get(id_) for id_ in ("d11", "d12", "d13")}
+    pair.delete("d11")
+    pair.put("d12", before["d12"] | {"body": "Something else."})
+    pair.put("d13", before["d13"] | {"sparse": {"fox": 1.0}})
+    pair.put("stranger", {"id": 1, "title": "A stranger"})
+    found = verify(pair.job, sample=COUNT, repair=True)
+    assert _kinds(found) == {"lost": 1, "content": 1, "stale": 1, "vector": 1, "extra": 1}
+    assert found.repaired == 3
+    assert {id_: pair.get(id_) for id_ in before} == before
+    assert pair.get("stranger")
+    assert _kinds(verify(pair.job, sample=COUNT)) == {"extra": 1}
+    pair.delete("stranger")
+
+
 def test_writes_meanwhile_are_no_differences(pair: Migrated) -> None:
     """A live index: documents change, come and go during all of it, and nothing of that is reported."""
     ended = threading.Event()
@@ -208,6 +224,7 @@ def test_the_command_ends_with_3_and_names_what_differs(pair: Migrated) -> None:
         pair.put("d8", before)
     assert told.exit_code == parsed.exit_code == 3
     assert "1 lost (in the old index, not in the new one):\n  d8" in told.stdout
+    assert "next: osplade migrate verify --repair" in told.stdout
     report = json.loads(parsed.stdout)
     assert report["clean"] is False
     assert report["counts"]["lost"] == 1
@@ -227,6 +244,8 @@ def test_in_place_the_index_is_held_against_itself(client: OpenSearch, collectio
         _weight(changed)
         pair.put("d3", changed)
         assert _kinds(verify(pair.job, sample=100)) == {"vector": 1}
+        with pytest.raises(MigrationError, match="in place write a wrong document again as your application does"):
+            verify(pair.job, repair=True)
 
 
 def test_it_refuses_before_anything_was_brought_over(pair: Migrated) -> None:
