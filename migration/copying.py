@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -221,6 +221,12 @@ class Copier:
         """Everything will be read again; what the ledgers know is not encoded again."""
         for ledger in self._ledgers.values():
             ledger.reach(-1)
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """What the ledgers know of these is not true: the next round reads everything and encodes these again."""
+        for ledger in self._ledgers.values():
+            ledger.forget(ids)
+        self.again()
 
     def round(self) -> int:
         """Brings over what is new in each shard.
