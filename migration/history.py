@@ -101,6 +101,17 @@ class History:
         body: Json = {"size": 0, "track_total_hits": True, "stats": [OURS]}
         return int(self._answer(body)["hits"]["total"]["value"])
 
+    def find(self, ids: list[str]) -> list[Json]:
+        """Those of these that the shard holds and that can be seen, with their numbers."""
+        body: Json = {
+            "size": len(ids),
+            "query": {"ids": {"values": ids}},
+            "_source": {"excludes": list(self.excludes)},
+            "seq_no_primary_term": True,
+            "stats": [OURS],
+        }
+        return list(self._answer(body)["hits"]["hits"])
+
     def missing(self, ids: list[str]) -> list[str]:
         """Which of these the whole index does not hold."""
         there = {hit["_id"] for hit in self.look_up(ids, source=False)}

@@ -170,7 +170,7 @@ def test_in_place_a_newer_document_is_not_written_over(client: OpenSearch, index
         client.update(index=old, id="d7", body={"doc": {"body": "written meanwhile"}})
         return iter(held)
 
-    with Copier(job, pace=meanwhile) as copier:
+    with Copier(job, through=meanwhile) as copier:
         copier.round()
         assert copier.copied.superseded == 1
     stored = sources(client, old)["d7"]
