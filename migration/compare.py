@@ -17,7 +17,8 @@ from opensearch_splade.evaluation.measures import measure_each
 from opensearch_splade.evaluation.results import Comparison, Latency, SystemResult
 from opensearch_splade.evaluation.significance import compare_all
 from opensearch_splade.evaluation.templates import QUERY, Template
-from opensearch_splade.index_meta import IndexMeta, KeptMeta
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.overlap import overlap, rank_biased_overlap
 from opensearch_splade.migration.questions import Question
