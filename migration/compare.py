@@ -23,6 +23,7 @@ from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.overlap import overlap, rank_biased_overlap
 from opensearch_splade.migration.questions import Question
 from opensearch_splade.plugin.query_weights import load_query_weights
+from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.query import Searcher
 from opensearch_splade.query.answer import incomplete
 from opensearch_splade.transport import asking
@@ -187,6 +188,7 @@ def compare(
     template = template or default_template(job)
     if template.places != {QUERY}:
         raise QueryError(f"template {template.name}: of an old index only {QUERY} can be asked.")
+    refresh(job.client, job.spec.target)  # so that what was just brought over is found
     found = Compared(depth, template.name, mode)
     ways = {"old": _old_way(job, template), "new": _new_way(job, mode)}
     size = max(depth, DEPTH) if qrels else depth
