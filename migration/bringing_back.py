@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import orjson
 
 from opensearch_splade.errors import MigrationError
-from opensearch_splade.index_meta import IndexMeta, KeptMeta
+from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.content import content_hash
 from opensearch_splade.ingest.ledger import Entry, Ledger
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.documents import theirs
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.switch import Switch

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +25,8 @@ from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.order import may_begin
+from opensearch_splade.migration.pacing import Pacer, unhindered
+from opensearch_splade.migration.progress import ProgressFile
 from opensearch_splade.migration.reader import ShardReader
 from opensearch_splade.migration.target import our_mapping
 from opensearch_splade.migration.write_block import unblock
@@ -49,6 +51,7 @@ class Copied:
         dead: Refused by the new index.
         gap: Writes that the old index had and that were not read, when it was last looked.
         slowest: The step of the pipeline that holds the rest up.
+        slowed: Why less is read than could be; empty where nothing holds reading back.
     """
 
     total: int = 0
@@ -60,11 +63,11 @@ class Copied:
     dead: int = 0
     gap: int = 0
     slowest: str = ""
+    slowed: str = ""
 
 
 Told = Callable[[Copied], None]
-Paced = Callable[[Iterator[Document]], Iterator[Document]]
-"""Hands documents on at the pace that is allowed."""
+Sieve = Callable[[Iterator[Document]], Iterator[Document]]
 
 
 def begin(job: Job) -> bool:
@@ -146,19 +149,23 @@ class Copier:
 
     Args:
         job: Begun.
-        pace: How fast documents may be read.
+        pace: How fast documents may be read; as fast as they can by default.
         tell: Told now and then.
+        through: What documents pass before they are encoded.
 
     Raises:
         MigrationError: Other workers have all shards.
         LedgerError: A ledger is damaged or cannot be written.
     """
 
-    def __init__(self, job: Job, pace: Paced = iter, tell: Told = lambda _: None) -> None:
-        self.job, self._pace, self._tell = job, pace, tell
+    def __init__(
+        self, job: Job, pace: Pacer | None = None, tell: Told = lambda _: None, *, through: Sieve = iter
+    ) -> None:
+        self.job, self._pace, self._tell, self._through = job, pace or unhindered(), tell, through
         self.copied = Copied(total=count(job))
         self._open = ExitStack()
         self._ledgers: dict[int, Ledger] = {}
+        self._progress: dict[int, ProgressFile] = {}
         compression = RequestCompression(loopback=is_loopback(job.client))
         self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
         self._encoder = job.encoder()
@@ -203,6 +210,7 @@ class Copier:
         for shard in range(self.job.source.shards):
             try:
                 self._ledgers[shard] = self._open.enter_context(Ledger(state.ledger(shard)))
+                self._progress[shard] = self._open.enter_context(ProgressFile(state.ledger(shard).parent, shard))
             except LedgerError as error:
                 if "Another run" not in str(error):
                     raise
@@ -222,15 +230,22 @@ class Copier:
         with asking(job.spec.target):
             cluster = job.client.info()["cluster_uuid"]
         target = Target(cluster, job.spec.target, index_uuid(job.client, job.spec.target))
-        for ledger in self._ledgers.values():
+        for shard, ledger in self._ledgers.items():
             if ledger.name != state.record.ledger_name:
                 ledger.begin_anew(state.record.ledger_name)
             ledger.claim(target, noted=ledger.name, stored=sys.maxsize)
+            self._progress[shard].note(ledger.position, ledger.position)
 
     def again(self) -> None:
         """Everything will be read again; what the ledgers know is not encoded again."""
         for ledger in self._ledgers.values():
             ledger.reach(-1)
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """What the ledgers know of these is not true: the next round reads everything and encodes these again."""
+        for ledger in self._ledgers.values():
+            ledger.forget(ids)
+        self.again()
 
     def round(self) -> int:
         """Brings over what is new in each shard.
@@ -265,7 +280,7 @@ class Copier:
             base = Copied(**vars(self.copied))
             # In place the documents themselves say what they were encoded from, whoever wrote them last.
             report = run(
-                self._pace(iter(reader)),
+                self._through(self._pace(iter(reader))),
                 self._encoder,
                 self._writer,
                 self._dead_letters,
@@ -274,6 +289,7 @@ class Copier:
             )
             self._add(base, reader, report)
             ledger.reach(reader.last)
+            self._progress[history.shard].note(reader.last, reader.last, self._pace.said)
 
     def _add(self, base: Copied, reader: ShardReader, report: IngestReport) -> None:
         self.copied.read = base.read + report.read
@@ -281,7 +297,8 @@ class Copier:
         self.copied.unchanged = base.unchanged + report.unchanged + reader.encoded_already
         self.copied.superseded = base.superseded + report.superseded
         self.copied.dead = self._dead_letters.count
-        self.copied.slowest = report.slowest
+        self.copied.slowest, self.copied.slowed = report.slowest, self._pace.said
+        self._progress[reader.history.shard].note(reader.after, reader.last, self._pace.said)
         self._tell(self.copied)
 
     def _delete(self, history: History, ledger: Ledger) -> None:

@@ -261,7 +261,7 @@ def _until_quiet(job: Job, tell: Callable[[str], None]) -> CutOver:
     state = job.state
     done = may_roll_back(state)
     tell("bringing over the last writes to the old index")
-    with Copier(job, pace=newer_left_out(job)) as copier:
+    with Copier(job, through=newer_left_out(job)) as copier:
         quiet = 0
         for _ in range(MOST_ROUNDS):
             read = copier.copied.read

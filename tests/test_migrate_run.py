@@ -23,7 +23,7 @@ from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.plugin.query_weights import load_query_weights
-from opensearch_splade.query import Searcher
+from opensearch_splade.query import Feedback, Searcher
 from opensearch_splade.types import DOT
 
 if TYPE_CHECKING:
@@ -76,6 +76,11 @@ def test_the_new_index_is_asked_and_explained_like_any(client: OpenSearch, index
             assert (hit.title, hit.text) == (stored["title"], stored["body"])
             assert hit.metadata == {name: stored[name] for name in ("id", "price", "tags", "parts")}
             assert sum(leg.contribution for leg in hit.legs) == pytest.approx(hit.score, rel=1e-5)
+    pages = list(searcher.exhaust("engine of the island", mode="hybrid", page=20))
+    assert len({hit.id for page in pages for hit in page.hits}) == 60
+    expanded = searcher.search("engine", mode="neural-sparse", feedback=Feedback.parse("rm3:3:10:0.5"), explain=True)
+    assert expanded.hits
+    assert ["features added" in notice for notice in expanded.notices] == [True]
     [listed] = searcher.search_many(["engine"], mode="hybrid", ids_only=True)
     assert not isinstance(listed, Exception)
     assert all(hit.id.startswith("d") for hit in listed.hits)
@@ -165,7 +170,7 @@ def test_in_place_a_newer_document_is_not_written_over(client: OpenSearch, index
         client.update(index=old, id="d7", body={"doc": {"body": "written meanwhile"}})
         return iter(held)
 
-    with Copier(job, pace=meanwhile) as copier:
+    with Copier(job, through=meanwhile) as copier:
         copier.round()
         assert copier.copied.superseded == 1
     stored = sources(client, old)["d7"]
