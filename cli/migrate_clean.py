@@ -41,7 +41,8 @@ def clean(
       osplade migrate clean --target --confirm products-sparse
     """
     state, client = migration_options.opened(folder), connect(url, insecure=insecure)
-    what = cleaning(state, client, client_of_source(state.record.spec, client), target=target)
+    source_client = client_of_source(state.record.spec, client)
+    what = cleaning(state, client, source_client, target=target)
     told = (
         f"index {what.index} ({what.documents:,} documents)" if what.uuid else f"(index {what.index} is gone already)"
     )
@@ -53,7 +54,7 @@ def clean(
         if not sys.stdin.isatty():
             raise click.UsageError(f"Nobody can be asked here: say --confirm {what.index}, or --dry-run to look only.")
         confirm = click.prompt(f"To be deleted for good: {told}, folder {state.folder}. Type {what.index}", err=True)
-    carry_out(state, what, confirm)
+    carry_out(state, client, source_client, confirm, target=target)
     if as_json:
         click.echo(orjson.dumps({"deleted": what.index, "folder": str(state.folder)}))
     else:

@@ -9,8 +9,10 @@ import click
 import orjson
 
 from opensearch_splade.cli import migration_options, options
-from opensearch_splade.migration.cutover import CutOver, cut_over, finished
+from opensearch_splade.migration.cutover import CutOver, cut_over, finished, is_over
 from opensearch_splade.migration.cutover_plan import Choices, CutoverPlan, cutover_plan
+from opensearch_splade.migration.order import encoding_later
+from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.plugin.client import connect
 
 
@@ -52,8 +54,13 @@ def cutover(
       osplade migrate cutover --take-name --yes
     """
     state = migration_options.opened(folder)
-    if not dry_run and (done := finished(state, connect(url, insecure=insecure))):
-        _tell(done, as_json=as_json)
+    client = connect(url, insecure=insecure)
+    if dry_run and is_over(state, client):
+        steps = [f"all names lead to {state.record.spec.target} already, which is noted"]
+        click.echo(orjson.dumps({"steps": steps}) if as_json else numbered(steps))
+        return
+    if done := finished(state, client):
+        _tell(done, state.record.spec, as_json=as_json)
         return
     job = migration_options.open_job(url, insecure=insecure, folder=state.folder)
     names = tuple(name.strip() for name in (aliases or "").split(",") if name.strip())
@@ -68,7 +75,8 @@ def cutover(
         if dry_run:
             return
         confirm(plan.switch.new, yes=yes)
-    _tell(cut_over(job, choices, lambda said: click.echo(said, err=True)), as_json=as_json)
+    done = cut_over(job, choices, lambda said: click.echo(said, err=True))
+    _tell(done, job.spec, as_json=as_json)
 
 
 def _show(plan: CutoverPlan) -> None:
@@ -92,7 +100,7 @@ def confirm(name: str, *, yes: bool) -> None:
         raise click.Abort
 
 
-def _tell(done: CutOver, *, as_json: bool) -> None:
+def _tell(done: CutOver, spec: MigrationSpec, *, as_json: bool) -> None:
     if as_json:
         click.echo(orjson.dumps(done.to_json()))
         return
@@ -100,7 +108,6 @@ def _tell(done: CutOver, *, as_json: bool) -> None:
     click.echo(f"{', '.join(done.names)} lead to {done.new} ({done.documents:,} documents){blocked}")
     if done.without_vectors:
         click.echo(
-            f"{done.without_vectors:,} documents have no vectors, since applications wrote them: osplade migrate run "
-            f"--way in-place --source {done.new} --target {done.new} --state {done.new}-in-place"
+            f"{done.without_vectors:,} documents have no vectors, since applications wrote them: {encoding_later(spec)}"
         )
     click.echo(f"{done.kept} stays; back: osplade migrate rollback; for good: osplade migrate clean")

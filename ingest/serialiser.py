@@ -105,7 +105,10 @@ class Serialiser:
             body["sparse"] = {**vectors[0], **one.features}
         if one.vectors:
             body["dense"] = one.vectors[0]
-        return [_action(one.document, self._as_it_was(one, body) if self.kept else body)]
+        if self.kept is None:
+            return [_action(one.document, body)]
+        action = _action(one.document, self._as_it_was(one, body))
+        return [action._replace(pipeline="_none")]  # which it passed when its application wrote it
 
     def _as_it_was(self, one: Encoded, body: Json) -> Json:
         """All that the document had, and what we add."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import MigrationError, TargetError
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.migration.cutover import finished, switch_of
+from opensearch_splade.migration.cutover import switch_of
 from opensearch_splade.migration.switch import aliases_of, uuid_of
 from opensearch_splade.transport import asking
 
@@ -49,44 +49,55 @@ def cleaning(state: State, client: OpenSearch, source_client: OpenSearch, *, tar
     Raises:
         MigrationError: The index serves, or may still have to.
     """
-    finished(state, client)
     last = state.last("cut-over", "rolled-back", "cleaned")
     if last and last.step == "cleaned":
-        index, target = last.found["index"], last.found["target"]
-        where = client if target else source_client
-        uuid = uuid_of(where, index)
-        return Cleaning(index, target, uuid if uuid == last.found["uuid"] else "", where, 0)
+        index, target, own = last.found["index"], last.found["target"], last.found["uuid"]
+    else:
+        _require_end(state, client, target=target)
+        index = state.record.spec.target if target else state.record.source_index
+        own = _own(state, client) if target else state.record.source_uuid
+    where = client if target else source_client
+    if serving := sorted(aliases_of(where, index)):
+        raise MigrationError(f"{index!r} still serves {', '.join(serving)}: move or delete these aliases first.")
+    uuid = uuid_of(where, index)
+    if uuid != own:
+        uuid = ""  # gone, or another one
+    return Cleaning(index, target, uuid, where, _documents(where, index) if uuid else 0)
+
+
+def _require_end(state: State, client: OpenSearch, *, target: bool) -> None:
+    """The other index must serve for good."""
     if state.pending:
         raise MigrationError(
             "a cutover was killed: take `osplade migrate cutover` or `osplade migrate rollback` first."
         )
-    is_over = last is not None and last.step == "cut-over"
-    if target and is_over:
+    last = state.last("cut-over", "rolled-back")
+    done = last if last and last.step == "cut-over" else None
+    if target and done:
         raise MigrationError(
             "the new index has taken over and serves: `osplade migrate rollback` before it is deleted."
         )
-    if not target and not is_over:
+    if target and state.record.spec.way == "in-place":
+        raise MigrationError("in place there is no new index that could be deleted.")
+    if not target and not done:
         raise MigrationError(
             "the old index serves, since nothing is cut over: say --target to end this and delete the new index."
         )
-    if target and state.record.spec.way == "in-place":
-        raise MigrationError("in place there is no new index that could be deleted.")
-    if is_over and last and not last.found["quiet"]:
+    if done and not done.found["quiet"]:
         raise MigrationError(
             "the last writes to the old index were not brought over: take `osplade migrate cutover` again."
         )
-    index = state.record.spec.target if target else state.record.source_index
-    where = client if target else source_client
-    if is_over and last and not uuid_of(client, switch_of(last).new):
-        raise MigrationError(f"the new index is gone: {index!r} is all that holds the documents.")
-    if serving := sorted(aliases_of(where, index)):
-        raise MigrationError(f"{index!r} still serves {', '.join(serving)}: move or delete these aliases first.")
-    uuid = uuid_of(where, index)
-    if target and uuid and not _is_own(state, client, index, uuid):
+    if done and not uuid_of(client, switch_of(done).new):
+        raise MigrationError(f"the new index is gone: {state.record.source_index!r} is all that holds the documents.")
+
+
+def _own(state: State, client: OpenSearch) -> str:
+    """The id of the new index, which must be this migration's own."""
+    index = state.record.spec.target
+    uuid = uuid_of(client, index)
+    if uuid and not _is_own(state, client, index, uuid):
         raise MigrationError(f"{index!r} was not made by this migration, so it stays.")
-    if not target and uuid != state.record.source_uuid:
-        uuid = ""  # gone, or another one
-    return Cleaning(index, target, uuid, where, _documents(where, index) if uuid else 0)
+    return uuid
 
 
 def _is_own(state: State, client: OpenSearch, index: str, uuid: str) -> bool:
@@ -104,23 +115,31 @@ def _documents(client: OpenSearch, index: str) -> int:
         return int(client.count(index=index)["count"])
 
 
-def clean(state: State, what: Cleaning, confirmed: str) -> None:
+def clean(
+    state: State, client: OpenSearch, source_client: OpenSearch, confirmed: str, *, target: bool = False
+) -> Cleaning:
     """Deletes the index and the folder.
 
     Args:
         state: Of the migration that ends.
-        what: From ``cleaning``.
+        client: Connected to the target's cluster.
+        source_client: To the source's.
         confirmed: The index' name, as the operator typed it.
+        target: The new index is to go, not the old one.
+
+    Returns:
+        What was deleted.
 
     Raises:
-        MigrationError: Another name was typed.
+        MigrationError: Another name was typed, or the index serves meanwhile.
         ClusterError: The cluster does not answer or refuses; take the step again.
     """
-    if confirmed != what.index:
-        raise MigrationError(f"{confirmed!r} is not {what.index!r}: nothing was deleted.")
     with state.locked():
+        what = cleaning(state, client, source_client, target=target)
+        if confirmed != what.index:
+            raise MigrationError(f"{confirmed!r} is not {what.index!r}: nothing was deleted.")
         state.note("cleaned", index=what.index, target=what.target, uuid=what.uuid)
-        if what.uuid and uuid_of(what.client, what.index) == what.uuid:
+        if what.uuid:
             with asking(what.index):
                 what.client.indices.delete(index=what.index)
         shutil.rmtree(state.folder / "ledger", ignore_errors=True)
@@ -129,3 +148,4 @@ def clean(state: State, what: Cleaning, confirmed: str) -> None:
                 path.unlink()
         (state.folder / "migration.json").unlink()
     state.folder.rmdir()
+    return what

@@ -59,6 +59,12 @@ class CutOver:
         return asdict(self)
 
 
+def is_over(state: State, client: OpenSearch) -> bool:
+    """Whether a cutover was killed after its call and before its note: the new index serves."""
+    pending = state.pending
+    return pending is not None and pending.step == "complete" and switch_of(pending).is_done(client)
+
+
 def finished(state: State, client: OpenSearch) -> CutOver | None:
     """Notes a cutover that was killed after its call and before its note.
 
@@ -72,8 +78,7 @@ def finished(state: State, client: OpenSearch) -> CutOver | None:
     Raises:
         ClusterError: The cluster does not answer.
     """
-    pending = state.pending
-    if pending is None or pending.step != "complete" or not switch_of(pending).is_done(client):
+    if not (pending := state.pending) or not is_over(state, client):
         return None
     _note(state, client, pending.found)
     return _told(state, client)
@@ -270,6 +275,8 @@ def _until_quiet(job: Job, tell: Callable[[str], None]) -> CutOver:
             if quiet > 1:
                 break
             time.sleep(_PAUSE)
+        else:
+            tell(f"{job.source.name} is written to still: from now on let applications write to {job.spec.target}")
     state.note("cut-over", **{**done.found, "quiet": True})
     return _told(state, job.client)
 

@@ -14,7 +14,7 @@ import orjson
 from opensearch_splade.errors import LedgerError, MigrationError
 from opensearch_splade.ingest.ledger import Entry, Ledger
 from opensearch_splade.migration.job import Job
-from opensearch_splade.migration.order import may_cut_over
+from opensearch_splade.migration.order import encoding_later, may_cut_over
 from opensearch_splade.migration.switch import Switch, aliases_of, exists
 from opensearch_splade.migration.target import afterwards
 from opensearch_splade.transport import asking
@@ -211,11 +211,10 @@ def _told_of_name(switch: Switch) -> Iterator[str]:
 
 
 def _told_of_writes(job: Job) -> Iterator[str]:
-    new = job.spec.target
     yield (
-        f"what applications write to {new} afterwards has no vectors, and is found by its words only, till you encode "
-        f"it: osplade migrate run --way in-place --source {new} --target {new} --state {new}-in-place, now and then or "
-        "with --follow; or until an ingest pipeline of the cluster does"
+        f"what applications write to {job.spec.target} afterwards has no vectors, and is found by its words only, till "
+        f"you encode it: {encoding_later(job.spec)}, now and then or with --follow; or until an ingest pipeline of the "
+        "cluster does"
     )
 
 

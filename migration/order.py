@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import MigrationError
 
 if TYPE_CHECKING:
+    from opensearch_splade.migration.spec import MigrationSpec
     from opensearch_splade.migration.state import State, StepTaken
 
 
@@ -25,8 +26,8 @@ def may_begin(state: State) -> None:
     if last and last.step == "cut-over":
         raise MigrationError(
             f"{new!r} has taken over since {_when(last)}, so what the old index holds is of the past. To encode what "
-            f"was written to {new!r} since, run `osplade migrate run --way in-place --source {new} --target {new} "
-            f"--state {new}-in-place`; to go back, `osplade migrate rollback`."
+            f"was written to {new!r} since, run `{encoding_later(state.record.spec)}`; to go back, `osplade migrate "
+            "rollback`."
         )
     if last and last.step == "cleaned":
         raise MigrationError("this migration was ended: take `osplade migrate clean` again, or name another --state.")
@@ -40,7 +41,8 @@ def may_cut_over(state: State, *, without_verify: bool) -> None:
     """
     if not state.last("begun"):
         raise MigrationError("nothing was brought over yet: take `osplade migrate run` first.")
-    if not state.last("caught-up"):
+    caught_up = state.last("caught-up", "rolled-back")
+    if caught_up is None or caught_up.step != "caught-up":
         raise MigrationError("the old index was not brought over to its end: let `osplade migrate run` finish first.")
     if (done := state.last("cut-over", "rolled-back", "cleaned")) and done.step != "rolled-back":
         raise MigrationError(
@@ -81,6 +83,16 @@ def may_roll_back(state: State) -> StepTaken:
             "`osplade migrate run`, verify, cutover."
         )
     return done
+
+
+def encoding_later(spec: MigrationSpec) -> str:
+    """The command that encodes what applications wrote to the new index since it took over."""
+    said = {"bundle": spec.bundle, "dense-bundle": spec.dense_bundle, "prune": spec.prune}
+    said["sparse-field"] = spec.sparse_field
+    usual = {"splade-tiny-idf", "rank_features", ""}
+    flags = [f" --{flag} {value}" for flag, value in said.items() if value not in usual]
+    new = spec.target
+    return f"osplade migrate run --way in-place --source {new} --target {new} --state {new}-in-place{''.join(flags)}"
 
 
 def _when(step: StepTaken) -> str:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import MigrationError, OspladeError
 from opensearch_splade.migration.bringing_back import BringingBack, doubt
-from opensearch_splade.migration.cutover import finished, pipelines, switch_of, take_back
+from opensearch_splade.migration.cutover import finished, is_over, pipelines, switch_of, take_back
 from opensearch_splade.migration.order import may_roll_back
 from opensearch_splade.migration.running import LITTLE, MOST_ROUNDS
 from opensearch_splade.migration.switch import Switch, aliases_of, settle, take, uuid_of
@@ -78,7 +78,7 @@ def rollback_plan(
     """
     if pending := state.pending:
         switch = switch_of(pending)
-        if pending.step != "complete" or not switch.is_done(client):
+        if not is_over(state, client):
             return [f"the cutover that was killed is taken back: {switch.old} takes writes again, all names lead to it"]
         done = pending
     else:
@@ -156,11 +156,14 @@ class _Rollback:
         is_done = switch.is_undone(self.client) and (leave_writes or is_blocked(self.client, switch.new))
         if not is_done:  # else it was killed after its call
             try:
+                if blocks:  # left by a rollback that was killed
+                    unblock(self.client, switch.new)
                 unblock(self.source_client, switch.kept)
                 back = None if leave_writes else self._bring_back()
                 began = time.monotonic()
                 if back and blocks:
                     self._bring_the_last(back)
+                self._note(back)
                 take(self.client, switch.back, switch.new)
                 seconds = time.monotonic() - began if back and blocks else 0.0
             except BaseException as error:  # noqa: BLE001 - raised again there, or done after all
@@ -169,7 +172,13 @@ class _Rollback:
         if back and not blocks:
             back.round()
             back.delete()
-        return self._end(back, round(seconds, 3))
+            self._note(back)
+        return self._end(round(seconds, 3))
+
+    def _note(self, back: BringingBack | None) -> None:
+        if back:  # before the call, so that a rollback that is killed at it can tell when it is taken again
+            found = {"brought": len(back.written), "deleted": len(back.deleted), "conflicts": dict(back.conflicts)}
+            self.state.note("brought-back", **found)
 
     def _bring_back(self) -> BringingBack:
         self.tell("bringing back what was written since the cutover")
@@ -208,8 +217,10 @@ class _Rollback:
             f"{error} The rollback was taken back: {switch.new!r} serves and takes writes.{way}"
         ) from error
 
-    def _end(self, back: BringingBack | None, seconds: float) -> RolledBack:
+    def _end(self, seconds: float) -> RolledBack:
         switch, found = self._switch, self.done.found
+        last = self.state.last("cut-over", "brought-back")
+        brought = last.found if last and last.step == "brought-back" else {}
         written = self._doubt()
         with asking(switch.new):
             if keys := pipelines(found["settings"]):
@@ -221,9 +232,9 @@ class _Rollback:
             switch.kept,
             switch.new,
             written,
-            len(back.written) if back else 0,
-            len(back.deleted) if back else 0,
-            dict(back.conflicts) if back else {},
+            brought.get("brought", 0),
+            brought.get("deleted", 0),
+            brought.get("conflicts", {}),
             seconds,
             tuple(aliases_of(self.client, switch.new)),
         )

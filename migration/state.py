@@ -22,7 +22,18 @@ from opensearch_splade.errors import MigrationError
 from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.types import Json
 
-Step = Literal["planned", "begun", "caught-up", "blocked", "complete", "verified", "cut-over", "rolled-back", "cleaned"]
+Step = Literal[
+    "planned",
+    "begun",
+    "caught-up",
+    "verified",
+    "blocked",
+    "complete",
+    "cut-over",
+    "brought-back",
+    "rolled-back",
+    "cleaned",
+]
 
 _FILE = "migration.json"
 

@@ -102,6 +102,7 @@ _NEXT: dict[Step | None, str] = {
     "blocked": "a cutover was begun: osplade migrate cutover ends it, osplade migrate rollback takes it back",
     "complete": "a cutover was begun: osplade migrate cutover ends it, osplade migrate rollback takes it back",
     "cut-over": "done; osplade migrate rollback goes back, osplade migrate clean ends it when nobody wants to",
+    "brought-back": "a rollback was begun: osplade migrate rollback ends it",
     "rolled-back": "osplade migrate cutover again, or osplade migrate clean to end it",
     "cleaned": "nothing: this migration is over",
 }

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from migrations import bring_over, open_job, sources
 from mortal_client import DiedError, Life
 from opensearchpy import helpers
 
+from opensearch_splade.errors import OspladeError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.migration.documents import theirs
 from opensearch_splade.migration.job import Job
@@ -80,6 +83,12 @@ def blocked(client: OpenSearch, index: str) -> bool:
     return bool(about["settings"].get("index.blocks.write") == "true")
 
 
+def state_of_cluster(client: OpenSearch, prefix: str) -> str:
+    """A hash of all that a command could change, but for the documents."""
+    found = client.cluster.state(metric="metadata,blocks", index=f"{prefix}*")
+    return hashlib.sha256(orjson.dumps(found["metadata"]["indices"], option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
 def same_job(job: Job, client: OpenSearch) -> Job:
     """As another process would open it."""
     return Job.open(job.spec, client, job.folder)
@@ -100,6 +109,36 @@ def die_at_each_request(url: str, step: Callable[[OpenSearch], object], *, answe
         finally:
             life.client.close()
         return requests
+    raise AssertionError(f"not done after {most} requests")
+
+
+def fail_at_each_request(
+    url: str, step: Callable[[OpenSearch], object], check: Callable[[], object], *, answered: bool, most: int = 400
+) -> int:
+    """Takes a step again and again, each time with another request that fails, until it comes to its end.
+
+    Args:
+        url: Of the cluster.
+        step: Is taken.
+        check: Is done after each failure.
+        answered: Whether what fails reaches the cluster.
+        most: Tries.
+
+    Returns:
+        How many times it failed.
+    """
+    failed = 0
+    for requests in range(most):
+        life = Life(url, requests, answered=answered, recovers=True)
+        try:
+            step(life.client)
+        except OspladeError:
+            failed += 1
+            check()
+        finally:
+            life.client.close()
+        if not life.is_over:
+            return failed
     raise AssertionError(f"not done after {most} requests")
 
 

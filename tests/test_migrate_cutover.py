@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,24 +13,28 @@ from cutovers import (
     bare,
     blocked,
     die_at_each_request,
+    fail_at_each_request,
     make_live,
     prove,
     ready,
     require_vectors,
     same_job,
     served,
+    state_of_cluster,
     with_client,
     written,
 )
 from migration_world import Reader, Writer
-from migrations import bring_over, open_job
+from migrations import bring_over, open_job, sources
 from opensearchpy import exceptions
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import MigrationError
 from opensearch_splade.migration.copying import begin
-from opensearch_splade.migration.cutover import cut_over, finished
+from opensearch_splade.migration.cutover import cut_over, finished, without_vectors
 from opensearch_splade.migration.cutover_plan import Choices, cutover_plan
+from opensearch_splade.migration.rollback import roll_back
+from opensearch_splade.migration.state import State
 from opensearch_splade.plugin.launcher import RunningNode
 
 if TYPE_CHECKING:
@@ -43,12 +46,6 @@ FILTERED = {"filter": {"term": {"group": "a"}}, "index_routing": "r1", "search_r
 def command(node: RunningNode, folder: Path, *arguments: str) -> Result:
     """``osplade migrate …``, without a terminal."""
     return CliRunner().invoke(main, ["migrate", *arguments, "--url", node.url, "--state", str(folder / "state")])
-
-
-def state_of_cluster(client: OpenSearch, prefix: str) -> str:
-    """A hash of all that a command could change, but for the documents."""
-    found = client.cluster.state(metric="metadata,blocks", index=f"{prefix}*")
-    return hashlib.sha256(orjson.dumps(found["metadata"]["indices"], option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
 def test_each_alias_moves_as_it_is(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
@@ -137,6 +134,28 @@ def test_wrong_orders_are_refused(node: RunningNode, client: OpenSearch, index_n
         assert (told.exit_code, "was cut over already" in told.output) == (1, True), told.output
     with pytest.raises(MigrationError, match=f"{new}' has taken over since .* --way in-place --source {new}"):
         begin(same_job(job, client))
+
+
+def test_what_was_switched_and_not_noted_is_noted(
+    node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path
+) -> None:
+    """A cutover that was killed just then; a dry run says so and leaves that to the step itself."""
+    old, new, alias = (f"{index_name}-{name}" for name in ("old", "new", "alias"))
+    make_live(client, old, 10, {alias: {}})
+    job = ready(client, tmp_path, old, new)
+    cut_over(job)
+    assert job.state.record.steps.pop().step == "cut-over"
+    job.state.save()
+    file = tmp_path / "state" / "migration.json"
+    before = state_of_cluster(client, index_name), file.read_bytes()
+    for step, said in (("cutover", f"lead to {new} already"), ("rollback", f"lead away from {new} to {old}")):
+        assert said in command(node, tmp_path, step, "--dry-run").output.replace("leads", "lead")
+    told = command(node, tmp_path, "clean", "--dry-run")
+    assert (told.exit_code, "a cutover was killed" in told.output) == (1, True)
+    assert (state_of_cluster(client, index_name), file.read_bytes()) == before
+    done = command(node, tmp_path, "cutover", "--json")
+    assert orjson.loads(done.stdout)["documents"] == 10, done.output
+    assert State.open(job.folder).step == "cut-over"
 
 
 def test_in_place_there_is_nothing_to_switch(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
@@ -270,9 +289,9 @@ def test_killed_at_any_request_it_is_taken_again(
     choices = Choices(take_name=take_name)
 
     def step(mortal: OpenSearch) -> None:
-        its = with_client(job, mortal)
-        if finished(its.state, mortal) is None and its.state.step != "cut-over":
-            cut_over(its, choices)
+        state = State.open(job.folder)
+        if finished(state, mortal) is None and state.step != "cut-over":
+            cut_over(with_client(job, mortal), choices)
 
     with Reader(node.url, alias, 15) as reader, Writer(node.url, alias, bare(client, old), more, luck) as writer:
         died = die_at_each_request(node.url, step, answered=answered)
@@ -287,3 +306,68 @@ def test_killed_at_any_request_it_is_taken_again(
     assert (state.step, state.pending) == ("cut-over", None)
     clones = client.cat.indices(index=f"{old}-before-*", params={"format": "json"})
     assert len(clones) == take_name
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_whatever_request_fails_it_is_taken_back(
+    node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path, *, answered: bool
+) -> None:
+    """Not killed, it leaves nothing behind: users read and write the old index, as if it had not been tried."""
+    old, new, alias = (f"{index_name}-{name}" for name in ("old", "new", "alias"))
+    make_live(client, old, 20, {alias: {}})
+    job = ready(client, tmp_path, old, new)
+
+    def as_before() -> None:
+        state = State.open(job.folder)
+        assert state.pending is None
+        is_done = state.step == "cut-over"  # and only what is told of it was not to be had
+        assert (served(client, alias), blocked(client, old)) == ([new if is_done else old], is_done)
+
+    def step(mortal: OpenSearch) -> None:
+        state = State.open(job.folder)
+        if state.step == "cut-over":  # the request before was one that it can do without
+            assert (served(client, alias), bare(client, new)) == ([new], bare(client, old))
+            roll_back(state, client, client)
+            bring_over(same_job(job, client))
+            prove(same_job(job, client))
+        cut_over(with_client(job, mortal))
+
+    with Reader(node.url, alias, 20) as reader:
+        failed = fail_at_each_request(node.url, step, as_before, answered=answered)
+    assert failed > 20
+    assert (served(client, alias), reader.errors, reader.empty) == ([new], {}, 0)
+    assert bare(client, new) == bare(client, old)
+
+
+def test_what_users_wrote_since_is_encoded_in_place(
+    node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path
+) -> None:
+    """Plain documents, new texts, partial updates; past the pipeline that they went through when they were written."""
+    old, new, alias = (f"{index_name}-{name}" for name in ("old", "new", "alias"))
+    stamp = {"processors": [{"append": {"field": "group", "value": "once"}}]}
+    client.ingest.put_pipeline(id=index_name, body=stamp)
+    try:
+        make_live(client, old, 20, {alias: {}}, default_pipeline=index_name)
+        cut_over(ready(client, tmp_path, old, new))
+        client.index(index=alias, id="new", body=written(70))
+        client.index(index=alias, id="routed", body=written(71), params={"routing": "elsewhere"})
+        client.index(index=alias, id="d1", body=written(72))
+        client.update(index=alias, id="d2", body={"doc": {"body": "a text that is new"}})
+        client.delete(index=alias, id="d3", refresh=True)
+        expected = bare(client, new)
+        assert without_vectors(client, new) == 3
+        in_place = ["run", "--way", "in-place", "--source", new, "--target", new, "--json"]
+        told = command(node, tmp_path / "in-place", *in_place)
+        assert told.exit_code == 0, told.output
+        assert orjson.loads(told.stdout)["indexed"] == 4
+        assert bare(client, new) == expected
+        assert expected["new"]["group"] == ["once"]
+        assert without_vectors(client, new) == 0
+        assert [id_ for id_, source in sources(client, new).items() if "text" in source["sparse"]] == ["d2"]
+        told = command(node, tmp_path / "in-place", *in_place)
+        assert orjson.loads(told.stdout)["indexed"] == 0
+        state = State.open(tmp_path / "state")
+        assert roll_back(state, client, client).conflicts == {}
+        assert bare(client, old) == expected
+    finally:
+        client.ingest.delete_pipeline(id=index_name, ignore=[404])

@@ -13,12 +13,14 @@ from cutovers import (
     bare,
     blocked,
     die_at_each_request,
+    fail_at_each_request,
     make_live,
     prove,
     ready,
     require_vectors,
     same_job,
     served,
+    state_of_cluster,
     with_client,
     written,
 )
@@ -34,6 +36,7 @@ from opensearch_splade.migration.cutover import cut_over
 from opensearch_splade.migration.cutover_plan import Choices
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.rollback import RolledBack, roll_back
+from opensearch_splade.migration.write_block import unblock
 from opensearch_splade.plugin.launcher import RunningNode
 from opensearch_splade.types import Json
 
@@ -80,9 +83,10 @@ def test_writes_since_the_cutover_are_brought_back(
     cut_over(job)
     expected |= write_much(client, alias)
     del expected["d3"]
+    cluster = state_of_cluster(client, index_name), (tmp_path / "state" / "migration.json").read_bytes()
     shown = command(node, tmp_path, "rollback", "--dry-run")
     assert f"what was written to {new} since is brought back" in shown.output
-    assert served(client, alias) == [new]
+    assert (state_of_cluster(client, index_name), (tmp_path / "state" / "migration.json").read_bytes()) == cluster
     unasked = command(node, tmp_path, "rollback")
     assert (unasked.exit_code, "say --yes" in unasked.output) == (2, True)
     told = command(node, tmp_path, "rollback", "--yes", "--json")
@@ -107,9 +111,11 @@ def test_after_a_rollback_it_is_migrated_again(client: OpenSearch, index_name: s
     back(job, client)
     client.index(index=alias, id="afterwards", body=written(90), refresh=True)
     again = same_job(job, client)
-    with pytest.raises(MigrationError, match=r"nothing proves since the rollback .* take `osplade migrate verify`"):
+    with pytest.raises(MigrationError, match="not brought over to its end: let `osplade migrate run` finish"):
         cut_over(again)
     bring_over(again)
+    with pytest.raises(MigrationError, match=r"nothing proves since the rollback .* take `osplade migrate verify`"):
+        cut_over(again)
     prove(again)
     done = cut_over(again)
     found = bare(client, old)
@@ -287,6 +293,43 @@ def test_killed_at_any_request_it_is_taken_again(
     assert (blocked(client, old), blocked(client, new)) == (False, True)
 
 
+@pytest.mark.parametrize("answered", [False, True])
+def test_whatever_request_fails_the_new_index_serves_on(
+    node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path, *, answered: bool
+) -> None:
+    """Or the old one already, with all that was written; conflicts are told in the end, whatever failed after them."""
+    old, new, alias = (f"{index_name}-{name}" for name in ("old", "new", "alias"))
+    make_live(client, old, 20, {alias: {}})
+    job = ready(client, tmp_path, old, new)
+    cut_over(job)
+    unblock(client, old)
+    for index in (old, new):
+        client.index(index=index, id="d9", body=written(80 if index == old else 81), refresh=True)
+    expected = bare(client, old) | write_much(client, alias)
+    del expected["d3"]
+    done: list[RolledBack] = []
+
+    def step(mortal: OpenSearch) -> None:
+        if not done:
+            done.append(roll_back(with_client(job, mortal).state, mortal, mortal))
+
+    def serves() -> None:
+        [serving] = served(client, alias)
+        assert blocked(client, serving) is False
+
+    with Reader(node.url, alias, 19) as reader:
+        failed = fail_at_each_request(
+            node.url,
+            step,
+            serves,
+            answered=answered,
+        )
+    assert failed > 10
+    assert (served(client, alias), reader.errors, reader.empty) == ([old], {}, 0)
+    assert bare(client, old) == expected
+    assert done[-1].conflicts == {"d9": "written in the old index meanwhile"}
+
+
 def test_the_old_index_is_deleted_after_cutover_only(
     node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path
 ) -> None:
@@ -303,7 +346,9 @@ def test_the_old_index_is_deleted_after_cutover_only(
     told = command(node, tmp_path, "clean", "--confirm", old)
     assert (told.exit_code, f"still serves {alias}2" in told.output) == (1, True)
     client.indices.delete_alias(index=old, name=f"{alias}2")
+    before = state_of_cluster(client, index_name), (tmp_path / "state" / "migration.json").read_bytes()
     assert "would be deleted: index" in command(node, tmp_path, "clean", "--dry-run").output
+    assert (state_of_cluster(client, index_name), (tmp_path / "state" / "migration.json").read_bytes()) == before
     unasked = command(node, tmp_path, "clean")
     assert (unasked.exit_code, f"say --confirm {old}" in unasked.output) == (2, True)
     told = command(node, tmp_path, "clean", "--confirm", new)
@@ -339,7 +384,11 @@ def test_the_new_index_is_deleted_before_cutover_or_after_rollback(
     state.note("cleaned", index=new, target=True, uuid=what.uuid)  # as one that was killed left it
     with pytest.raises(MigrationError, match="this migration was ended"):
         begin(same_job(job, client))
-    clean(state, cleaning(state, client, client), new)
+    client.indices.put_alias(index=new, name=f"{alias}2")
+    with pytest.raises(MigrationError, match=f"still serves {alias}2"):
+        clean(state, client, client, new)
+    client.indices.delete_alias(index=new, name=f"{alias}2")
+    clean(state, client, client, new)
     assert not client.indices.exists(index=new)
     assert not state.folder.exists()
     assert served(client, alias) == [old]
