@@ -4,7 +4,8 @@
     python benchmarks/review.py scifact --split train --index scifact --mode bm25 --questions 300
 
 Each question's ranking is read from the top (`Searcher.exhaust`) and judged by the collection's judgements; the rule is
-asked after every batch. Recall is of all relevant documents, also of those that the question does not match.
+asked after every batch. Recall is of all relevant documents that the collection has, also of those that the question
+does not match.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from rich.table import Table
 
 from opensearch_splade.cli.wiring import QueryBundles, open_cluster, open_searchers
 from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.query import Estimate, Review
+from opensearch_splade.types import Document
 
-BATCH = 10
+BATCH = 50
 TARGETS = (0.7, 0.8, 0.9, 0.95)
 RULES = ("knee", *(f"{target:g} at {confidence:g}" for confidence in (0.8, 0.95) for target in TARGETS))
 
@@ -33,22 +36,24 @@ def is_enough(rule: str, estimate: Estimate) -> bool:
     return estimate.recall_at_least >= float(rule.split(" at ", maxsplit=1)[0])
 
 
+def confidence_of(rule: str) -> float:
+    """The knee has none."""
+    return float(rule.partition(" at ")[2] or 0.95)
+
+
 def stops(ranking: Sequence[str], relevant: frozenset[str], rules: Sequence[str]) -> dict[str, tuple[int, int]]:
     """Documents read and relevant ones found, by rule; all where a rule never stops."""
-    reviews = {rule: Review(len(ranking), float(rule.partition(" at ")[2] or 0.95)) for rule in rules}
+    reviews = {confidence_of(rule): Review(len(ranking), confidence_of(rule)) for rule in rules}
     found: dict[str, tuple[int, int]] = {}
-    estimate = Estimate(0, 0, 0, 1)
     for start in range(0, len(ranking), BATCH):
-        for rule, review in reviews.items():
-            if rule in found:
+        for confidence, review in reviews.items():
+            left = [rule for rule in rules if rule not in found and confidence_of(rule) == confidence]
+            if not left:
                 continue
             for document in islice(ranking, start, start + BATCH):
                 review.judge(document in relevant)
             estimate = review.estimate()
-            if is_enough(rule, estimate):
-                found[rule] = (estimate.seen, estimate.found)
-        if len(found) == len(rules):
-            break
+            found |= {rule: (estimate.seen, estimate.found) for rule in left if is_enough(rule, estimate)}
     whole = (len(ranking), len(relevant.intersection(ranking)))
     return {rule: found.get(rule, whole) for rule in rules}
 
@@ -86,7 +91,11 @@ def main(name: str, split: str, index: str, mode: str, questions: int | None) ->
         for query, text in asked.items()
     }
     table = Table("stops at recall, confidence", "recall", "reached", "read", "of the ranking", title=f"{name}, {mode}")
-    for row in rows(rankings, collection.qrels):
+    ids = {one.id for one in read_source(collection.source) if isinstance(one, Document)}
+    qrels = {
+        query: {one: grade for one, grade in judged.items() if one in ids} for query, judged in collection.qrels.items()
+    }
+    for row in rows(rankings, qrels):
         table.add_row(*row)
     Console(width=100).print(table)
 

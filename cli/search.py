@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from opensearch_splade.cli import options
 from opensearch_splade.cli.explaining import as_json as hit_json
@@ -19,11 +20,13 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.ingest.plug_ins import plug_in
 from opensearch_splade.query import (
     Feedback,
+    LearnedRescorer,
     Options,
     QueryPruning,
     Rocchio,
     SeismicSearch,
     parse_boost,
+    search_learned,
     search_with_contexts,
 )
 
@@ -31,6 +34,21 @@ _NEXT = (
     "the second one's weights depend on the documents that it finds",
     "the texts are asked in searches of their own",
 )
+_STAGES = ("two_step", "rescore", "rescore_weights", "window")
+_ALONE = (
+    "mode",
+    "weights",
+    "query_side",
+    "boosts",
+    "feedback",
+    "expand",
+    "passages",
+    "explain",
+    "html",
+    "timeout",
+    "dry_run",
+)
+_NOT_BESIDE_RESCORER = (*_ALONE, *_STAGES)
 
 
 @click.command()
@@ -73,6 +91,18 @@ _NEXT = (
     metavar="MODULE:FUNCTION",
     help="Your own function from the question to texts; the question is also asked with each of them, and fused.",
 )
+@options.rescoring
+@click.option(
+    "--rescorer",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Rank by what osplade tune-search --save-rescorer learned; the file says which rankings are asked.",
+)
+@click.option(
+    "--passages",
+    metavar="SCORE",
+    help="How documents are scored by their passages: max, sum, avg, whole, sum@3 or mixed:0.5/whole. [default: max]",
+)
 @click.option("--explain", is_flag=True, help="Show what each feature gave to the score.")
 @click.option(
     "--html",
@@ -99,6 +129,11 @@ def search(
     two_step: QueryPruning | None,
     feedback: Feedback | Rocchio | None,
     expand: str | None,
+    rescore: str | None,
+    rescore_weights: tuple[float, float],
+    window: int,
+    rescorer: Path | None,
+    passages: str | None,
     explain: bool,
     html: Path | None,
     timeout: float | None,
@@ -118,12 +153,14 @@ def search(
       osplade search "read a csv file into dictionaries" --index osplade-demo --explain
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --json
       osplade search "vitamin d and bone density" --index scifact --query-side siamese --query-prune top_k:16
-      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8
+      osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --two-step top_k:8 --window 500
+      osplade search "vitamin d and bone density" --index scifact --mode bm25 --rescore neural-sparse
       osplade search "vitamin d and bone density" --index scifact --mode bm25+knn --weights 0.4,0.6
       osplade search "vitamin d and bone density" --index scifact --html why.html --timeout 2
       osplade search "vitamin d and bone density" --index scifact --mode neural-sparse --feedback rm3:3:100:0.7
       osplade search "vitamin d and bone density" --index scifact --relevant 22543403 --irrelevant 7912579
       osplade search "vitamin d and bone density" --index scifact --expand synonyms:of
+      osplade search "vitamin d and bone density" --index scifact --rescorer learned.json
       osplade search "discovery of radium" --index papers --feature "who=Marie Curie*2" --explain
       osplade search "read a csv file" --index osplade-demo --boost metadata.kind=class*0.1 --explain
     """
@@ -142,16 +179,25 @@ def search(
         "weights": _weights(weights),
         "two_step": two_step,
         "boosts": [parse_boost(boost) for boost in boosts],
+        "rescore": rescore or "",
+        "rescore_weights": rescore_weights,
+        "window": window,
+        "passages": passages,
         "timeout": timeout,
         "feedback": feedback,
     }
+    if rescorer:
+        _refuse_beside_rescorer()
     if dry_run:
         body = searcher.first_body(question, **asked) if feedback else searcher.body(question, **asked)
         click.echo(orjson.dumps(body, option=0 if as_json else orjson.OPT_INDENT_2))
         if feedback or expand:
             click.echo(f"note: this is the first search only; {_NEXT[feedback is None]}", err=True)
         return
-    if contexts:
+    if rescorer:
+        model = LearnedRescorer.read(rescorer)
+        result = search_learned(searchers, question, model, size=size, filter=options.json_filter(filter_))
+    elif contexts:
         result = search_with_contexts(searcher, question, contexts, **asked)
     else:
         result = searcher.search(question, **asked)
@@ -166,6 +212,15 @@ def search(
     printer().print(hits_table(result, texts), markup=False)
     for notice in result.notices:
         click.echo(f"note: {notice}", err=True)
+
+
+def _refuse_beside_rescorer() -> None:
+    """What a learned rescoring decides itself, or has not."""
+    context = click.get_current_context()
+    for name in _NOT_BESIDE_RESCORER:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.replace("_", "-")
+            raise QueryError(f"--rescorer asks the rankings that it was learned with, as they are: no --{option}")
 
 
 def _weights(text: str | None) -> list[float] | None:

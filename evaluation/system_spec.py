@@ -21,10 +21,10 @@ from opensearch_splade.query import (
 )
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
+from opensearch_splade.query.rescoring import RESCORERS
 from opensearch_splade.types import Json
 
 SIDES = ("siamese", "inference-free")
-RESCORERS = ("bm25", *SPARSE_LEGS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query import Expansion, Mode, Options, Searcher, in_two_steps, parse_boost, rescored
+from opensearch_splade.query import Expansion, Mode, Options, Searcher, parse_boost
 from opensearch_splade.query.body import ranking_only
 from opensearch_splade.query.hit_json import flat
 from opensearch_splade.query.mode import SPARSE_LEGS
@@ -95,14 +95,10 @@ class System:
         boosts = [parse_boost(self.spec.boost)] if self.spec.boost else []
         asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights, "boosts": boosts}
         asked["passages"] = self.spec.passages
-        body = searcher.body(text, expansion=expansion, **asked)
-        if self.spec.two_step:
-            return in_two_steps(body, self.spec.two_step, window=self.spec.window)
-        if not self.spec.rescore:
-            return body
-        second = searcher.body(text, mode=self.spec.rescore)["query"]
-        shares = self.spec.weights or SECOND_ALONE
-        return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
+        shares = self.spec.weights if self.spec.rescore and self.spec.weights else SECOND_ALONE
+        asked |= {"two_step": self.spec.two_step, "rescore": self.spec.rescore, "window": self.spec.window}
+        asked["rescore_weights"] = (shares[0], shares[1])
+        return searcher.body(text, expansion=expansion, **asked)
 
     def documents(self, answer: Mapping[str, Any]) -> Sequence[Json]:
         """The hits of an answer to ``ranking_body``, passages gathered where the spec scores documents by them."""

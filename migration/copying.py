@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,20 +17,22 @@ from opensearch_splade.errors import ClusterError, LedgerError, MigrationError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
-from opensearch_splade.ingest.ledger import Ledger, Target
+from opensearch_splade.ingest.ledger import Entry, Ledger, Target
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.job import Job
+from opensearch_splade.migration.order import may_begin
 from opensearch_splade.migration.pacing import Pacer, unhindered
 from opensearch_splade.migration.progress import ProgressFile
 from opensearch_splade.migration.reader import ShardReader
 from opensearch_splade.migration.target import our_mapping
+from opensearch_splade.migration.write_block import unblock
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.transport import asking
-from opensearch_splade.types import Json
+from opensearch_splade.types import Document, Json
 
 _AT_ONCE = 500
 
@@ -65,6 +67,7 @@ class Copied:
 
 
 Told = Callable[[Copied], None]
+Sieve = Callable[[Iterator[Document]], Iterator[Document]]
 
 
 def begin(job: Job) -> bool:
@@ -82,10 +85,13 @@ def begin(job: Job) -> bool:
     with state.locked():
         with asking(target):
             exists = bool(job.client.indices.exists(index=target))
+        may_begin(state)
         if job.in_place:
             return _begin_in_place(job)
         if exists:
             _require_own(job)
+            if state.last("rolled-back"):  # since when it is read-only
+                unblock(job.client, target)
             return False
         with asking(target):
             job.client.indices.create(index=target, body=job.body(state.record.ledger_name))
@@ -145,14 +151,17 @@ class Copier:
         job: Begun.
         pace: How fast documents may be read; as fast as they can by default.
         tell: Told now and then.
+        through: What documents pass before they are encoded.
 
     Raises:
         MigrationError: Other workers have all shards.
         LedgerError: A ledger is damaged or cannot be written.
     """
 
-    def __init__(self, job: Job, pace: Pacer | None = None, tell: Told = lambda _: None) -> None:
-        self.job, self._pace, self._tell = job, pace or unhindered(), tell
+    def __init__(
+        self, job: Job, pace: Pacer | None = None, tell: Told = lambda _: None, *, through: Sieve = iter
+    ) -> None:
+        self.job, self._pace, self._tell, self._through = job, pace or unhindered(), tell, through
         self.copied = Copied(total=count(job))
         self._open = ExitStack()
         self._ledgers: dict[int, Ledger] = {}
@@ -183,6 +192,16 @@ class Copier:
     def has_all(self) -> bool:
         """Whether no other worker is there."""
         return len(self._ledgers) == self.job.source.shards
+
+    @property
+    def documents(self) -> int:
+        """How many the new index should hold of the shards that this worker has."""
+        return sum(ledger.documents for ledger in self._ledgers.values())
+
+    def knows(self, ids: set[str]) -> set[str]:
+        """Which of these the new index should hold."""
+        found = [ledger.look_up([Entry(id_, "") for id_ in ids], "") for ledger in self._ledgers.values()]
+        return {id_ for known in found for id_ in known.changed | known.unchanged}
 
     def _open_ledgers(self) -> None:
         state = self.job.state
@@ -222,6 +241,12 @@ class Copier:
         for ledger in self._ledgers.values():
             ledger.reach(-1)
 
+    def renew(self, ids: Sequence[str]) -> None:
+        """What the ledgers know of these is not true: the next round reads everything and encodes these again."""
+        for ledger in self._ledgers.values():
+            ledger.forget(ids)
+        self.again()
+
     def round(self) -> int:
         """Brings over what is new in each shard.
 
@@ -255,7 +280,7 @@ class Copier:
             base = Copied(**vars(self.copied))
             # In place the documents themselves say what they were encoded from, whoever wrote them last.
             report = run(
-                self._pace(iter(reader)),
+                self._through(self._pace(iter(reader))),
                 self._encoder,
                 self._writer,
                 self._dead_letters,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from opensearch_splade.index_meta import KeptMeta
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.finding import Finding, note, stop, warn
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec

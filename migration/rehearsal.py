@@ -16,7 +16,6 @@ from pathlib import Path
 import orjson
 
 from opensearch_splade.errors import MigrationError, OspladeError
-from opensearch_splade.index_meta import KeptMeta
 from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.content import size_of
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
@@ -24,6 +23,7 @@ from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.documents import documents
 from opensearch_splade.migration.forecast import Part
 from opensearch_splade.migration.job import Job

@@ -30,6 +30,7 @@ from opensearch_splade.query.fusion_spec import Bound, Fusion, FusionMethod
 from opensearch_splade.query.highlights import Highlight, highlights
 from opensearch_splade.query.late_interaction import by_late_interaction, late_interaction
 from opensearch_splade.query.learned_rescoring import LearnedRescorer
+from opensearch_splade.query.learned_search import search_learned
 from opensearch_splade.query.leg_scores import similarity
 from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, Fit, fit
 from opensearch_splade.query.mode import Leg, Mode
@@ -41,6 +42,11 @@ from opensearch_splade.query.rescoring import rescored
 from opensearch_splade.query.rocchio import Rocchio
 from opensearch_splade.query.searcher import AsyncSearcher, Searcher
 from opensearch_splade.query.seismic_search import SeismicSearch
+from opensearch_splade.query.sparse_late_interaction import (
+    by_sparse_late_interaction,
+    sparse_late_interaction,
+    upper_bound_query,
+)
 from opensearch_splade.query.stopping import Estimate, Review, score_knee
 from opensearch_splade.query.text_clauses import multi_match, neural_sparse_by_analyzer, neural_sparse_by_model
 from opensearch_splade.query.two_phase import two_phase
@@ -82,6 +88,7 @@ __all__ = [
     "best_passage",
     "boosted",
     "by_late_interaction",
+    "by_sparse_late_interaction",
     "check_body",
     "constant_boost",
     "contributions",
@@ -110,12 +117,15 @@ __all__ = [
     "score_knee",
     "search_body",
     "search_fused",
+    "search_learned",
     "search_with_contexts",
     "seismic",
     "shares",
     "sigmoid",
     "similarity",
+    "sparse_late_interaction",
     "two_phase",
+    "upper_bound_query",
     "user_query",
     "weighted_terms",
 ]

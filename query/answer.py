@@ -94,7 +94,7 @@ class Reading:
             names: Of the keys of stored weights, where these are token ids.
         """
         plan = self.plan
-        self.notices += _foreign(self.found, target.fingerprints(plan.legs))
+        self.notices += _foreign(self.found, target.fingerprints(plan.scoring))
         hits = tuple(_hit(hit, plan, names, self.legs) for hit in self.found)
         if inexact := sum(bool(hit.legs) and not adds_up(hit) for hit in hits):
             self.notices.append(

@@ -1,7 +1,7 @@
 """Boosts of a hybrid: added to its fused scores, which the server cannot do, since a hybrid stands at the top only.
 
 Put into its legs instead they would be normalised with them, and mean another thing in each: half a point is little of
-BM25 and a third of a cosine's range. Here a boost of .1 is a tenth of the best score that min-max can give.
+BM25 and a quarter of the range of a cosine. Here a boost of .1 is a tenth of the best score that min-max can give.
 """
 
 from __future__ import annotations

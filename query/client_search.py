@@ -7,7 +7,7 @@ is exact on any number of shards, and all pages come from one ranking.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.answer import SearchResult
@@ -19,7 +19,7 @@ from opensearch_splade.query.mode import Mode
 from opensearch_splade.types import LegScore
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from opensearch_splade.query.searcher import Searcher
     from opensearch_splade.types import Contribution, Hit, Json
@@ -65,12 +65,31 @@ def search_fused(  # noqa: PLR0913 - all but two are named
         ClusterError: The cluster does not answer or refuses.
     """
     mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
-    check_page(size, start, candidates)
-    asked = [(text, Mode((leg,))) for leg in mode.legs or searcher.target.legs]
-    answers = [searcher.search(text, mode=leg, size=candidates, filter=filter, ids_only=True) for text, leg in asked]
     chosen = fusion or Fusion.parse(mode.fusion or "min_max")
-    page = {"size": size, "start": start, "candidates": candidates}
-    return fused_page(searcher, asked, answers, chosen, explain=explain, **page)
+    check_page(size, start, candidates)
+    asked = [Asked(searcher, text, Mode((leg,))) for leg in mode.legs or searcher.target.legs]
+    return ranked_page(
+        asked,
+        ask_each(asked, candidates, filter),
+        lambda rankings: fuse(rankings, chosen, candidates=candidates),
+        size=size,
+        start=start,
+        explained_by=(chosen, candidates) if explain else None,
+    )
+
+
+class Asked(NamedTuple):
+    """One ranking.
+
+    Attributes:
+        searcher: Who asks.
+        text: What is asked.
+        mode: In which way.
+    """
+
+    searcher: Searcher
+    text: str
+    mode: Mode
 
 
 def check_page(size: int, start: int, candidates: int) -> None:
@@ -86,38 +105,43 @@ def check_page(size: int, start: int, candidates: int) -> None:
         )
 
 
-def fused_page(
-    searcher: Searcher,
-    asked: Sequence[tuple[str, Mode]],
+def ask_each(asked: Sequence[Asked], candidates: int, filter: Json | None = None) -> list[SearchResult]:
+    """Ids and scores of so many hits of each ranking; errors are those of ``Searcher.search``."""
+    return [
+        one.searcher.search(one.text, mode=one.mode, size=candidates, filter=filter, ids_only=True) for one in asked
+    ]
+
+
+def ranked_page(
+    asked: Sequence[Asked],
     answers: Sequence[SearchResult],
-    fusion: Fusion,
+    rank: Callable[[Sequence[Mapping[str, float]]], Mapping[str, float]],
     *,
     size: int,
     start: int,
-    candidates: int,
-    explain: bool = False,
+    explained_by: tuple[Fusion, int] | None = None,
 ) -> SearchResult:
-    """One page of some rankings, fused here, with texts.
+    """One page of some rankings that a function makes one of, with texts.
 
     Args:
-        searcher: Asked the index.
-        asked: What each ranking was asked with.
-        answers: The rankings: ids and scores of ``candidates`` hits.
-        fusion: How they are fused.
+        asked: The rankings.
+        answers: Their ids and scores.
+        rank: From document to score of each ranking, best first, to that of all.
         size: Hits to return.
         start: Hits to skip before them.
-        candidates: Hits of each ranking that are fused.
-        explain: Tell for each hit what each ranking gave.
+        explained_by: The fusion that ``rank`` is and its candidates, if it is to be told what each ranking gave.
+
+    Raises:
+        OspladeError: What ``Searcher.search`` says while texts are read.
     """
     # Behind an alias an id may stand twice: the first of them is the better one.
     rankings = [{hit.id: hit.score for hit in reversed(answer.hits)} for answer in answers]
     rankings = [dict(reversed(ranking.items())) for ranking in rankings]
-    fused = fuse(rankings, fusion, candidates=candidates)
-    page = dict(list(fused.items())[start : start + size])
-    if explain:
-        texts, notices = _explained(searcher, asked, rankings, list(page), fusion, candidates)
+    page = dict(list(rank(rankings).items())[start : start + size])
+    if explained_by:
+        texts, notices = _explained(asked, rankings, list(page), *explained_by)
     else:
-        texts, notices = _texts(searcher, asked, rankings, list(page))
+        texts, notices = _texts(asked, rankings, list(page))
     notices = [*(notice for answer in answers for notice in answer.notices), *notices]
     return SearchResult(
         tuple(replace(texts[document], score=score) for document, score in page.items() if document in texts),
@@ -128,12 +152,12 @@ def fused_page(
 
 
 def _texts(
-    searcher: Searcher, asked: Sequence[tuple[str, Mode]], rankings: Sequence[dict[str, float]], page: Sequence[str]
+    asked: Sequence[Asked], rankings: Sequence[dict[str, float]], page: Sequence[str]
 ) -> tuple[dict[str, Hit], list[str]]:
     """The hits of a page with their texts: asked of the rankings that found them, each document once."""
     hits: dict[str, Hit] = {}
     notices: list[str] = []
-    for (text, mode), ranking in zip(asked, rankings, strict=True):
+    for (searcher, text, mode), ranking in zip(asked, rankings, strict=True):
         wanted = [document for document in page if document in ranking and document not in hits]
         if wanted:
             answer = searcher.search(text, mode=mode, size=len(wanted), filter=searcher.target.only(wanted))
@@ -143,8 +167,7 @@ def _texts(
 
 
 def _explained(
-    searcher: Searcher,
-    asked: Sequence[tuple[str, Mode]],
+    asked: Sequence[Asked],
     rankings: Sequence[dict[str, float]],
     page: Sequence[str],
     fusion: Fusion,
@@ -155,7 +178,7 @@ def _explained(
     told: dict[str, list[LegScore]] = {document: [] for document in page}
     notices: list[str] = []
     columns = comparable(rankings, fusion, candidates)
-    for (text, mode), ranking, (column, absent), weight in zip(
+    for (searcher, text, mode), ranking, (column, absent), weight in zip(
         asked, rankings, columns, applied_weights(fusion, len(asked)), strict=True
     ):
         leg = str(mode)

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from opensearch_splade.errors import OspladeError, QueryError
-from opensearch_splade.query.client_search import check_page, fused_page
+from opensearch_splade.query.client_fusion import fuse
+from opensearch_splade.query.client_search import Asked, check_page, ranked_page
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.fusion_spec import Fusion
 from opensearch_splade.query.mode import Mode
@@ -67,9 +68,12 @@ def search_with_contexts(
     ranking: Options = {**options, "size": candidates, "start": 0, "ids_only": True}
     answers = [_checked(answer) for answer in searcher.search_many(questions, **ranking)]
     mode = options.get("mode", "hybrid")
-    asked = [(question, mode if isinstance(mode, Mode) else Mode.parse(mode)) for question in questions]
+    mode = mode if isinstance(mode, Mode) else Mode.parse(mode)
+    asked = [Asked(searcher, question, mode) for question in questions]
     how = fusion if isinstance(fusion, Fusion) else Fusion.parse(fusion)
-    page = fused_page(searcher, asked, answers, how, size=size, start=start, candidates=candidates)
+    page = ranked_page(
+        asked, answers, lambda rankings: fuse(rankings, how, candidates=candidates), size=size, start=start
+    )
     return _noticed(page, notices)
 
 

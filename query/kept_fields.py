@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opensearch_splade.index_meta import IndexMeta, KeptMeta
+    from opensearch_splade.index_meta import IndexMeta
+    from opensearch_splade.kept_meta import KeptMeta
     from opensearch_splade.query.conversation import Call, Conversation
     from opensearch_splade.types import Json
 

@@ -11,11 +11,12 @@ from opensearch_splade.query.body import Returned, ranking_only, search_body
 from opensearch_splade.query.boosts import boosted, user_query
 from opensearch_splade.query.clauses import filtered
 from opensearch_splade.query.document_scores import DocumentScore, passage_pool
-from opensearch_splade.query.fusion import chosen, hybrid, linear, pool_depth
+from opensearch_splade.query.fusion import CANDIDATES, chosen, hybrid, linear, pool_depth
 from opensearch_splade.query.legs import Question
 from opensearch_splade.query.limits import count_clauses
 from opensearch_splade.query.mode import Mode
 from opensearch_splade.query.requirements import PAGINATION_DEPTH
+from opensearch_splade.query.rescoring import SECOND_ALONE, rescored, rescorer
 from opensearch_splade.query.two_step import in_two_steps
 
 if TYPE_CHECKING:
@@ -47,6 +48,9 @@ class Options(TypedDict, total=False):
     feedback: Feedback | Rocchio | None
     boosts: Sequence[Json]
     passages: DocumentScore | str | None
+    rescore: str
+    rescore_weights: tuple[float, float]
+    window: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +78,13 @@ class Wanted:
             scores of a hybrid they are added here, among its candidates and by one more request.
         passages: How documents are scored by their passages, as ``DocumentScore`` or its text, e.g.
             ``mixed:0.7/whole``; ``None`` by the best one. Nested ones tell which was the best (``Hit.passage``).
+        rescore: Of one ranking: the leg that scores its best hits again, ``bm25``, ``neural-sparse`` or
+            ``weighted-terms``; empty for none.
+        rescore_weights: Of the first score and the second, whose sum is the hit's.
+        window: How many hits of a shard ``two_step`` or ``rescore`` score again, at least to the page's end.
 
     Raises:
-        QueryError: The time-out is not positive and finite, a boost is no query object, or boosts stand beside
-            ``two_step``.
+        QueryError: The time-out is not positive and finite, a boost is no query object, or options do not go together.
     """
 
     mode: Mode | str = "hybrid"
@@ -93,13 +100,31 @@ class Wanted:
     feedback: Feedback | Rocchio | None = None
     boosts: Sequence[Json] = ()
     passages: DocumentScore | str | None = None
+    rescore: str = ""
+    rescore_weights: tuple[float, float] = SECOND_ALONE
+    window: int = CANDIDATES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "boosts", tuple(map(user_query, self.boosts)))
-        if self.boosts and self.two_step:
-            raise QueryError("two steps go with one sparse ranking as it is: leave out two_step, or the boosts")
         if self.timeout is not None and not 0.001 <= self.timeout < math.inf:
             raise QueryError(f"a time-out of {self.timeout} s: it is at least .001 s and finite; None sets none")
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        if self.rescore:
+            rescorer(self.rescore)
+        elif self.rescore_weights != SECOND_ALONE:
+            raise QueryError("rescore_weights go with rescore")
+        if self.window != CANDIDATES and not (self.two_step or self.rescore):
+            raise QueryError("a window goes with two_step or rescore")
+        if self.two_step and self.rescore:
+            raise QueryError("two steps are a rescoring by all features already; leave the rescoring out")
+        if self.boosts and (self.two_step or self.rescore):
+            raise QueryError("hits are scored again as they are: leave out two_step and rescore, or the boosts")
+        if self.passages is not None and self.rescore:
+            raise QueryError("documents that are scored by their passages are not rescored: leave out one of both")
+        if self.rescore and self.explain:
+            raise QueryError("a rescored hit is not explained: its score is of two rankings; ask each of them alone")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +181,11 @@ class Plan:
         """What is wanted of each hit."""
         return _returned(self.question, self.wanted)
 
+    @property
+    def scoring(self) -> tuple[Leg, ...]:
+        """All rankings that have a part in the scores."""
+        return (*self.legs, rescorer(self.wanted.rescore)) if self.wanted.rescore else self.legs
+
 
 def asked_legs(wanted: Wanted, target: Target) -> tuple[Leg, ...]:
     """The rankings that are asked.
@@ -207,7 +237,12 @@ def plan(text: str, target: Target, wanted: Wanted, expansion: Expansion | None 
     if wanted.profile and len(legs) == 1:
         body["profile"] = True
     if wanted.two_step:
-        body = in_two_steps(body, wanted.two_step)
+        body = in_two_steps(body, wanted.two_step, window=wanted.window)
+    if wanted.rescore:
+        leg = rescorer(wanted.rescore)
+        second = _question(text, target, (leg,), wanted, expansion, None)
+        body = rescored(body, second.leg(leg, k=depth), window=wanted.window, weights=wanted.rescore_weights)
+        question.notices += [notice for notice in second.notices if notice not in question.notices]
     alone = tuple(filtered(query, wanted.filter) if wanted.filter else query for query in queries)
     return Plan(wanted, legs, question, body, alone, depth, fusion, gathers)
 

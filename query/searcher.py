@@ -185,8 +185,7 @@ class Searcher(_Asking):
         Args:
             text: The question.
             options: The attributes of ``Wanted``, all of which have defaults: ``mode``, ``size``, ``start``,
-                ``filter``, ``weights``, ``explain``, ``ids_only``, ``timeout``, ``profile``, ``two_step``,
-                ``feedback``, ``boosts``.
+                ``filter``, ``weights``, ``explain``, ``ids_only``, ``timeout``, ``profile``, ``two_step``, ``rescore``…
 
         Raises:
             QueryError: The question, mode, page or weights are out of bounds.

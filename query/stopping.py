@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _STEEPEST = 156
 _ENOUGH = 150
 """Of the knee: with so many relevant documents a slope ratio of 6 is proof."""
+_NOTHING = 1e-17
+"""Relative: smaller terms do not change a sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,29 +112,37 @@ def unseen_at_most(ranks: Sequence[int], seen: int, total: int, doubt: float = 0
         The largest number of unseen ones that no sample rules out: all documents judged since the beginning, or since
         any of the relevant ones. Elsewhere a sample is shorter and tells less.
     """
-    unseen = total - seen
-    least = unseen
+    most = total - seen
     for place, start in enumerate([0, *ranks]):
         inside = len(ranks) - place
-        low, high = 0, least
-        while low < high:  # the largest that is not ruled out; what is ruled out goes on up to the end
-            middle = (low + high + 1) // 2
+        low, middle, high = 0, most, most
+        while low < high:  # a number that is ruled out rules out all larger ones
             is_possible = at_most(inside, total - start, inside + middle, seen - start) >= doubt
             low, high = (middle, high) if is_possible else (low, middle - 1)
-        least = low
-    return least
+            middle = (low + high + 1) // 2
+        most = low
+    return most
 
 
 def at_most(hits: int, population: int, marked: int, drawn: int) -> float:
     """The probability of at most so many marked ones in a sample without replacement (hypergeometric)."""
-
-    def term(each: int) -> float:
-        if each > marked or drawn - each > population - marked:
-            return 0.0
-        return math.exp(_log_choose(marked, each) + _log_choose(population - marked, drawn - each) - whole)
-
+    low, high = max(0, drawn - (population - marked)), min(hits, marked, drawn)
+    if high < low:
+        return 0.0
+    start = min(max(low, (drawn + 1) * (marked + 1) // (population + 2)), high)  # the largest term
     whole = _log_choose(population, drawn)
-    return min(1.0, math.fsum(term(each) for each in range(min(hits, drawn) + 1)))
+    largest = math.exp(_log_choose(marked, start) + _log_choose(population - marked, drawn - start) - whole)
+    found, term = largest, largest
+    for each in range(start, low, -1):  # each term by its neighbour
+        term *= each * (population - marked - drawn + each) / ((marked - each + 1) * (drawn - each + 1))
+        found += term
+        if term < _NOTHING * found:
+            break
+    term = largest
+    for each in range(start, high):
+        term *= (marked - each) * (drawn - each) / ((each + 1) * (population - marked - drawn + each + 1))
+        found += term
+    return min(1.0, found)
 
 
 def slope_ratio(ranks: Sequence[int], seen: int) -> float:

@@ -93,7 +93,7 @@ class Writer(_Running):
         id_ = self._luck.choice(list(self.there))
         if kind == "delete":
             gone = self.there.pop(id_)
-            self._until_taken(kind, lambda: client.delete(index=self.alias, id=id_, params={"ignore": "404"}))
+            self._until_taken(kind, lambda: client.delete(index=self.alias, id=id_, params={"ignore": 404}))
             self._more.append((id_, gone))  # it may come again
             return
         source = {**self.there[id_], "stamp": self._luck.randrange(10**9)}

@@ -310,9 +310,24 @@ def test_a_search_in_two_steps(asked: list[str]) -> None:
     second = body["rescore"]["query"]["rescore_query"]["neural_sparse"]["sparse"]["query_tokens"]
     assert len(first) == 1 < len(second)
     assert first.items() <= second.items()
+    assert body["rescore"]["window_size"] == 200
     refused = osplade(*question, "--mode", "bm25")
     assert refused.exit_code == 1
     assert "ask neural-sparse" in refused.output
+
+
+@pytest.mark.server
+def test_a_search_rescored_by_another_ranking(asked: list[str]) -> None:
+    """By weights and a window of its own; what is no pair of numbers is refused."""
+    question = ["search", "the quick brown fox", *asked, "--mode", "bm25", "--rescore", "neural-sparse"]
+    how = ["--rescore-weights", "1,0.3", "--window", "50"]
+    rescore = json.loads(osplade(*question, *how, "--dry-run").stdout)["rescore"]
+    assert rescore["window_size"] == 50
+    assert "neural_sparse" in rescore["query"]["rescore_query"]
+    assert (rescore["query"]["query_weight"], rescore["query"]["rescore_query_weight"]) == (1.0, 0.3)
+    assert json.loads(osplade(*question, *how, "--json").stdout)["hits"][0]["id"] == "1"
+    assert "two numbers with a comma" in osplade(*question, "--rescore-weights", "1").output
+    assert "goes with two_step or rescore" in osplade("search", "fox", *asked, "--window", "50").output
 
 
 @pytest.mark.server

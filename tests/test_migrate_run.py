@@ -79,7 +79,8 @@ def test_the_new_index_is_asked_and_explained_like_any(client: OpenSearch, index
     pages = list(searcher.exhaust("engine of the island", mode="hybrid", page=20))
     assert len({hit.id for page in pages for hit in page.hits}) == 60
     expanded = searcher.search("engine", mode="neural-sparse", feedback=Feedback.parse("rm3:3:10:0.5"), explain=True)
-    assert expanded.hits and not expanded.notices
+    assert expanded.hits
+    assert ["features added" in notice for notice in expanded.notices] == [True]
     [listed] = searcher.search_many(["engine"], mode="hybrid", ids_only=True)
     assert not isinstance(listed, Exception)
     assert all(hit.id.startswith("d") for hit in listed.hits)
@@ -169,7 +170,7 @@ def test_in_place_a_newer_document_is_not_written_over(client: OpenSearch, index
         client.update(index=old, id="d7", body={"doc": {"body": "written meanwhile"}})
         return iter(held)
 
-    with Copier(job, pace=meanwhile) as copier:
+    with Copier(job, through=meanwhile) as copier:
         copier.round()
         assert copier.copied.superseded == 1
     stored = sources(client, old)["d7"]

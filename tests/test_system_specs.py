@@ -14,7 +14,7 @@ from opensearch_splade.errors import QueryError, SourceError
 from opensearch_splade.evaluation.system_spec import SIDES, SystemSpec
 from opensearch_splade.evaluation.systems_file import read_systems
 from opensearch_splade.evaluation.templates import Template
-from opensearch_splade.query import Feedback, Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import DocumentScore, Feedback, Mode, QueryPruning, SeismicSearch
 
 JSON_VALUES = st.recursive(
     st.none() | st.integers(-9, 9) | st.text(), lambda each: st.lists(each, max_size=2), max_leaves=3
@@ -39,6 +39,12 @@ SPECS = st.one_of(
         feedback=FEEDBACK,
         two_step=st.builds(QueryPruning, top_k=st.integers(1, 9)),
         window=st.integers(1, 999),
+        **SHARED,
+    ),
+    st.builds(
+        SystemSpec,
+        st.just(Mode.parse("neural-sparse")),
+        passages=st.builds(DocumentScore, st.sampled_from(["sum", "avg"]), st.integers(0, 3), st.just(0.25)),
         **SHARED,
     ),
     st.builds(SystemSpec, st.just(Mode.parse("bm25")), rescore=st.just("weighted-terms"), **SHARED),
