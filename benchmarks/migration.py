@@ -58,8 +58,8 @@ def measure(client: OpenSearch, name: str, collection: Path, documents: int, sam
         with tempfile.TemporaryDirectory() as folder:
             job = Job.open(MigrationSpec(source=old, target=new), client, Path(folder) / "state")
             forecast = plan(job, sample=sample).forecast
-            assert forecast is not None
-            assert forecast.size is not None
+            if forecast is None or forecast.size is None:
+                raise click.ClickException(f"nothing to forecast by: are there documents in {collection}?")
             begin(job)
             start = time.monotonic()
             with Copier(job) as copier:
