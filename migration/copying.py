@@ -23,6 +23,7 @@ from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
+from opensearch_splade.migration.index_traps import unreadable
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.order import may_begin
 from opensearch_splade.migration.pacing import Pacer, unhindered
@@ -77,10 +78,13 @@ def begin(job: Job) -> bool:
         Whether it was made now.
 
     Raises:
-        MigrationError: The target's name is taken by an index that this migration did not make.
+        MigrationError: The source cannot be read, or the target's name is taken by an index that this migration did
+            not make.
         CapabilityError: The server lacks a field type.
         ClusterError: The cluster does not answer or refuses.
     """
+    for finding in unreadable(job.source):
+        raise MigrationError(f"{finding.what}: {finding.remedy}.")
     state, target = job.state, job.spec.target
     with state.locked():
         with asking(target):

@@ -71,7 +71,10 @@ def unreadable(source: SourceIndex) -> Iterator[Finding]:
     if source.settings.get("verified_before_close") == "true":
         yield stop(f"index {source.name!r} is closed, so it cannot be read", f"open it: POST {source.name}/_open")
     if "read" in _blocks_of(source):
-        yield stop(f"index {source.name!r} has blocks.read, so it cannot be read", "take the block away")
+        yield stop(
+            f"index {source.name!r} has blocks.read, so it cannot be read",
+            f"take the block away: PUT {source.name}/_settings",
+        )
 
 
 def _blocks_of(source: SourceIndex) -> set[str]:

@@ -105,10 +105,17 @@ class MigrationSpec(BaseModel):
         Raises:
             MigrationError: The file cannot be read, or values are missing, unknown or do not go together.
         """
-        said = _parsed(path) if path else {}
-        said |= {name: value for name, value in given.items() if value not in (None, "", ())}
+        return cls._of(_parsed(path) if path else {}, given, path)
+
+    def but(self, **given: Any) -> MigrationSpec:
+        """The same with what is said now; as ``read``."""
+        return self._of(self.model_dump(), given)
+
+    @classmethod
+    def _of(cls, known: dict[str, Any], given: dict[str, Any], path: Path | None = None) -> MigrationSpec:
+        said = {name: value for name, value in given.items() if value not in (None, "", ())}
         try:
-            return cls(**said)
+            return cls(**(known | said))
         except (ValidationError, TypeError) as error:
             raise MigrationError(f"{path or 'The migration'}: {_told(error)}.") from error
 
@@ -136,8 +143,23 @@ def _parsed(path: Path) -> dict[str, Any]:
     return found
 
 
+_TOLD = {
+    "missing": "is not said",
+    "extra_forbidden": "there is no such value; `osplade migrate run --help` lists them",
+    "tuple_type": 'is a list, as in ["title", "body"]',
+    "int_parsing": "is a whole number",
+    "string_pattern_mismatch": (
+        'is no name of an index: lower case, without spaces and \\ / * ? " < > | , # :, not beginning with _ - or +'
+    ),
+}
+"""What pydantic says otherwise."""
+
+
 def _told(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+    told = [
+        (".".join(map(str, one["loc"])), _TOLD.get(one["type"], one["msg"].removeprefix("Value error, ")))
+        for one in error.errors()
+    ]
     return "; ".join(f"{place}: {message}" if place else message for place, message in told)
