@@ -36,12 +36,11 @@ class BodyDiff:
 
 def body_diff(source: SourceIndex, body: Json) -> BodyDiff:
     """Compares the old index with the body of the new one."""
-    settings = {name: value for name, value in source.settings.items() if name not in _OWN}
-    before: Json = {"settings": {"index": settings}, "mappings": source.mappings}
-    old, new = dict(_leaves(before)), dict(_leaves(body))
+    before, after = _compared(source.settings, source.mappings), _compared(body["settings"]["index"], body["mappings"])
+    old, new = dict(_leaves(before)), dict(_leaves(after))
     both = old.keys() & new.keys()
     changed = sorted(path for path in both if old[path] != new[path])
-    lines = difflib.unified_diff(_text(before), _text(body), source.name, "new index", n=2, lineterm="")
+    lines = difflib.unified_diff(_text(before), _text(after), source.name, "new index", n=2, lineterm="")
     return BodyDiff(
         tuple(sorted(new.keys() - old.keys())),
         tuple(sorted(old.keys() - new.keys())),
@@ -49,6 +48,13 @@ def body_diff(source: SourceIndex, body: Json) -> BodyDiff:
         len(both) - len(changed),
         tuple(lines),
     )
+
+
+def _compared(settings: Json, mappings: Json) -> Json:
+    return {
+        "settings": {"index": {name: value for name, value in settings.items() if name not in _OWN}},
+        "mappings": mappings,
+    }
 
 
 def _text(body: Json) -> list[str]:

@@ -78,8 +78,7 @@ def begin(job: Job) -> bool:
         Whether it was made now.
 
     Raises:
-        MigrationError: The source cannot be read, or the target's name is taken by an index that this migration did
-            not make.
+        MigrationError: The source cannot be read, or the target is an index that this migration did not make.
         CapabilityError: The server lacks a field type.
         ClusterError: The cluster does not answer or refuses.
     """
@@ -171,7 +170,8 @@ class Copier:
         self._ledgers: dict[int, Ledger] = {}
         self._progress: dict[int, ProgressFile] = {}
         compression = RequestCompression(loopback=is_loopback(job.client))
-        self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
+        # Documents are what a pipeline made of them once: it must not run again.
+        self._writer = BulkWriter(job.client, job.spec.target, compression=compression, pipeline="_none")
         self._encoder = job.encoder()
 
     def __enter__(self) -> Copier:

@@ -27,6 +27,7 @@ def index_traps(source: SourceIndex, spec: MigrationSpec, body: Json) -> Iterato
     """
     yield from _blocks(source, spec)
     yield from _kinds(source)
+    yield from _pipelines(source, spec)
     yield from _settings(source, spec)
     yield from _limit(body)
     if not source.aliases and spec.way != "in-place":
@@ -124,11 +125,6 @@ def _kinds(source: SourceIndex) -> Iterator[Finding]:
 
 
 def _settings(source: SourceIndex, spec: MigrationSpec) -> Iterator[Finding]:
-    for name, value in afterwards(source.settings).items():
-        ran = "while copying it does not run, since documents come as it left them"
-        if name.startswith("index.search"):
-            ran = "it works on whatever is asked, so on osplade's questions too"
-        yield note(f"{name} is {value!r}: {ran}; {_SERVER_SIDE}")
     said = flat(source.settings)
     if fields := said.get("sort.field"):
         told = ", ".join(fields) if isinstance(fields, list) else fields
@@ -146,6 +142,21 @@ def _settings(source: SourceIndex, spec: MigrationSpec) -> Iterator[Finding]:
         )
     if spec.shards and "routing_partition_size" in said and spec.shards <= int(said["routing_partition_size"]):
         yield stop("routing_partition_size must be less than the number of shards", "say more --shards")
+
+
+def _pipelines(source: SourceIndex, spec: MigrationSpec) -> Iterator[Finding]:
+    in_place = spec.way == "in-place"
+    for name, value in afterwards(source.settings).items():
+        told = f"{name} is {value!r}: "
+        if in_place and name == "index.final_pipeline":
+            told += "it runs at every write, so once more when vectors are added"
+            yield warn(told, "see that running twice does no harm, or take it away meanwhile")
+            continue
+        if name.startswith("index.search"):
+            told += "it works on whatever is asked, so on osplade's questions too"
+        else:
+            told += "it does not run meanwhile, since documents come as it left them"
+        yield note(told if in_place else f"{told}; {_SERVER_SIDE}")
 
 
 def _limit(body: Json) -> Iterator[Finding]:

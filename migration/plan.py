@@ -151,6 +151,8 @@ def plan(
         ClusterError: A cluster does not answer or refuses.
     """
     cluster, body = ClusterView.read(job.client), job.body("planned")
+    if job.in_place:
+        body["settings"] = {"index": job.source.settings}
     closed = list(index_traps.unreadable(job.source))
     old = _old(job, is_readable=not closed)
     findings = [*closed, *cluster.findings(), *_seen(job, body)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 from click.testing import CliRunner, Result
-from migrations import make_old
+from migrations import bring_over, make_old, open_job, sources
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import MigrationError
@@ -62,3 +62,29 @@ def test_what_is_said_now_counts_more_and_the_rest_stays() -> None:
     assert found == spec.model_copy(update={"max_docs_per_second": 5.0})
     with pytest.raises(MigrationError, match="shards"):
         spec.but(shards=0)
+
+
+def test_what_an_ingest_pipeline_once_did_is_not_done_again_in_place(
+    client: OpenSearch, index_name: str, tmp_path: Path
+) -> None:
+    """Documents are written back with their vectors and are otherwise what they were; a template brings no pipeline."""
+    client.ingest.put_pipeline(id=index_name, body={"processors": [{"set": {"field": "title", "value": "changed"}}]})
+    setting = {"settings": {"index": {"default_pipeline": index_name}}}
+    template = {"index_patterns": [f"{index_name}-new*"], "template": setting, "priority": 5000}
+    try:
+        client.indices.put_index_template(name=index_name, body=template)
+        make_old(client, f"{index_name}-old", 5)
+        client.indices.put_settings(index=f"{index_name}-old", body=setting["settings"])
+        before = sources(client, f"{index_name}-old")
+        bring_over(open_job(client, tmp_path / "copy", f"{index_name}-old", f"{index_name}-new"))
+        bring_over(open_job(client, tmp_path, f"{index_name}-old", f"{index_name}-old", way="in-place"))
+        for index in (f"{index_name}-old", f"{index_name}-new"):
+            after = sources(client, index)
+            assert {id_: source["title"] for id_, source in after.items()} == {
+                id_: source["title"] for id_, source in before.items()
+            }
+            assert all(source["sparse"] for source in after.values())
+    finally:
+        client.indices.delete_index_template(name=index_name, ignore=404)
+        client.indices.delete(index=f"{index_name}-*")
+        client.ingest.delete_pipeline(id=index_name)

@@ -224,6 +224,17 @@ def test_each_trap_of_an_index_is_found(
     assert [finding.severity for finding in found if said in finding.what] == [severity]
 
 
+def test_in_place_nothing_of_the_index_is_taken_away(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
+    """Fields are added, settings stay; a pipeline that no request can keep from running is warned of."""
+    make_old(client, index_name, 5)
+    client.indices.put_settings(index=index_name, body={"index": {"final_pipeline": "x", "default_pipeline": "y"}})
+    found = plan(open_job(client, tmp_path, index_name, index_name, way="in-place"), scratch=False)
+    assert (found.diff.removed, found.diff.changed) == ((), ())
+    assert "mappings.properties.sparse.type" in found.diff.added
+    [warning] = [finding.what for finding in found.findings if finding.severity == "warn"]
+    assert warning.startswith("index.final_pipeline is 'x': it runs at every write")
+
+
 def test_a_pipeline_runs_from_cutover_on(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
     """Documents come as the old index' pipeline left them, so it does not run a second time while copying."""
     client.ingest.put_pipeline(id=index_name, body={"processors": [{"set": {"field": "title", "value": "changed"}}]})
