@@ -13,7 +13,7 @@ endif
 SEED := $(or $(SEED),$(shell date +%s))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint bench reproduce beir stop clean
+.PHONY: help demo test faults migrate-soak lint bench reproduce beir stop clean
 
 help:  ## This list
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:.*  ## /\t/' | expand -t 10
@@ -29,6 +29,10 @@ faults: $(VENV)/.dev  ## A thousand faults against the ingest: kills, cuts, refu
 	@OSPLADE_SEED=$(SEED) OSPLADE_KILLS=100 OSPLADE_NODE_KILLS=10 OSPLADE_FAULTS=900 OSPLADE_EXAMPLES=100 \
 		$(BIN)/python -m pytest tests/test_faults.py tests/test_full_disks.py tests/test_changed_meanwhile.py \
 		tests/test_bulk_answers.py tests/test_fuzzed_ingest.py
+
+migrate-soak: $(VENV)/.dev  ## A migration of 20,000 documents beside readers and a writer: 50 kills, two restarts; SEED=n repeats it
+	@OSPLADE_SEED=$(SEED) OSPLADE_SOAK_DOCUMENTS=20000 OSPLADE_SOAK_KILLS=50 OSPLADE_SOAK_RESTARTS=2 \
+		$(BIN)/python -m pytest tests/test_migrate_soak.py
 
 lint: $(VENV)/.dev  ## Format, lint and types
 	@$(BIN)/ruff format --check .

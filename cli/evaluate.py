@@ -102,6 +102,7 @@ def evaluate(
       query-side=siamese     or inference-free
       query-prune=top_k:16   as --query-prune
       seismic=top_n:40       as --seismic
+      feedback=rm3:3:100:0.7 its sparse rankings expanded by features of the best hits, which takes a second search
       two-step=top_k:8       candidates by the strongest features, scores by all of them
       rescore=neural-sparse  the best hits of the mode scored again by this ranking; with weights=1,2 by both
       window=200             how many hits of a shard are scored again

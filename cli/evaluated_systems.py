@@ -15,7 +15,7 @@ from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.systems import System, systems
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
-from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, SeismicSearch
+from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, SeismicSearch, check_body
 from opensearch_splade.query.mode import SPARSE_LEGS
 
 
@@ -80,6 +80,8 @@ class Asking:
             if template is None or template.places & {SPARSE, VECTOR}:
                 raise
             return System(name, spec, index, template=template)  # of anyone's making
+        if template:
+            check_body(template.body, plain.target.capabilities)
         spec = replace(spec, bundle=bundles.sparse or "", dense_bundle=bundles.dense or "")
         if _asks_sparse(spec, template):
             spec = replace(

@@ -76,7 +76,9 @@ def _ways(systems: Sequence[System]) -> dict[str, Ask]:
     return {
         system.name: way_to_ask(system.searcher, system.spec.mode, system.spec.weights or None)
         for system in systems
-        if system.searcher and system.spec.mode and not system.spec.has_stages and not system.spec.filter
+        if system.searcher
+        and system.spec.mode
+        and not (system.spec.has_stages or system.spec.filter or system.spec.feedback)
     }
 
 

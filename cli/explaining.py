@@ -53,27 +53,64 @@ def marked(hit: Hit, searcher: Searcher) -> Marked:
     return Marked(text, *highlights(text, encoder.places(text), why))
 
 
-def leg_sentence(leg: LegScore, score: float) -> str:
+def leg_sentence(leg: LegScore, hit: Hit) -> str:
     """The arithmetic of one ranking in a hit's score."""
-    share = f" ({leg.contribution / score:.0%})" if score else ""
     near = f", inner product {similarity(leg.score):.4f}" if leg.leg == "knn" and leg.score > 0 else ""
-    return f"{leg.weight:.4g} × {leg.normalised:.5g} = {leg.contribution:.5g}{share}; alone {leg.score:.5g}{near}"
+    alone = f"{leg.score:.5g}{near}"
+    if len(hit.legs) == 1 and leg.normalised == leg.score and leg.weight == 1:
+        return alone
+    if hit.combination != "arithmetic_mean":
+        return f"normalised {leg.normalised:.5g}, weight {leg.weight:.4g}; alone {alone}"
+    product = f"{leg.weight:.4g} × {leg.normalised:.5g} = {leg.contribution:.6g}"
+    return f"{product}{_share(leg.contribution, hit)}; alone {alone}"
+
+
+def boost_sentence(boost: Contribution, hit: Hit) -> str:
+    """The same of a boost."""
+    return f"{boost.query_weight:.4g} × {boost.stored_weight:.5g} = {boost.score:.6g}{_share(boost.score, hit)}"
+
+
+def formula(hit: Hit) -> str:
+    """What a mean, which is no sum over the rankings, makes of them; with digits enough to work it out again.
+
+    Empty for an arithmetic mean: there the score is the sum of what is told of each.
+    """
+    if hit.combination == "arithmetic_mean" or not hit.legs:
+        return ""
+    parts = [(f"{leg.weight:.8g}", f"{leg.normalised:.8g}") for leg in hit.legs]
+    total = " + ".join(weight for weight, _ in parts)
+    fused = hit.score - sum(boost.score for boost in hit.boosts)
+    if hit.combination == "geometric_mean":
+        logarithms = " + ".join(f"{weight} × ln {score}" for weight, score in parts)
+        return f"exp(({logarithms}) / ({total})) = {fused:.6g}"
+    return f"({total}) / ({' + '.join(f'{weight} / {score}' for weight, score in parts)}) = {fused:.6g}"
+
+
+def _share(part: float, hit: Hit) -> str:
+    return f" ({part / hit.score:.0%})" if hit.score else ""
 
 
 def explained(hit: Hit, most: int) -> Text:
     """Each ranking on a line, and its strongest parts below."""
     cell = Text()
     for leg in hit.legs:
-        is_alone = len(hit.legs) == 1 and leg.score == hit.score
-        near = f", inner product {similarity(leg.score):.4f}" if leg.leg == "knn" and leg.score > 0 else ""
-        said = f"{leg.score:.5g}{near}" if is_alone else leg_sentence(leg, hit.score)
-        cell.append(f"\n{leg.leg} ", style="bold cyan").append(said, style="cyan")
+        cell.append(f"\n{leg.leg} ", style="bold cyan").append(leg_sentence(leg, hit), style="cyan")
         for one, share in zip(leg.why[:most], shares(leg.why), strict=False):
-            cell.append(f"\n  {one.feature} {one.query_weight:.4g} × {one.stored_weight:.4g} = {one.score:.4g}")
+            name = f"+{one.feature}" if one.added else one.feature
+            cell.append(f"\n  {name} {one.query_weight:.4g} × {one.stored_weight:.4g} = {one.score:.4g}")
             cell.append(f"  {share:.0%}", style="dim")
         if len(leg.why) > most:
             cell.append(f"\n  and {len(leg.why) - most} more", style="dim")
+    if worked_out := formula(hit):
+        cell.append(f"\n{mean_name(hit)} ", style="bold cyan").append(worked_out, style="cyan")
+    for boost in hit.boosts:
+        cell.append("\nboost ", style="bold cyan").append(f"{boost.feature} {boost_sentence(boost, hit)}", style="cyan")
     return cell
+
+
+def mean_name(hit: Hit) -> str:
+    """``geometric mean``."""
+    return hit.combination.replace("_", " ")
 
 
 def marked_line(found: Marked, length: int = 240) -> Text:
@@ -91,11 +128,16 @@ def as_json(hit: Hit, found: Marked | None) -> dict[str, Any]:
     """A hit, with contributions and shares worked out and the marked words as places in its text."""
     whole = asdict(hit)
     for leg, told in zip(hit.legs, whole["legs"], strict=True):
-        told["contribution"] = leg.contribution
+        if hit.combination == "arithmetic_mean":
+            told["contribution"] = leg.contribution
         if leg.leg == "knn" and leg.score > 0:
             told["similarity"] = similarity(leg.score)
         for share, one, part in zip(shares(leg.why), leg.why, told["why"], strict=True):
             part |= {"score": one.score, "share": share}
+    for boost, told in zip(hit.boosts, whole["boosts"], strict=True):
+        told["score"] = boost.score
+    if worked_out := formula(hit):
+        whole["formula"] = worked_out
     if found:
         whole["marked"] = {"text": found.text, "words": list(map(asdict, found.words))}
     return whole

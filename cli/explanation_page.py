@@ -6,7 +6,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 
-from opensearch_splade.cli.explaining import Marked, leg_sentence
+from opensearch_splade.cli.explaining import Marked, boost_sentence, formula, leg_sentence, mean_name
 from opensearch_splade.evaluation.markup import Html, joined, raw, tag
 from opensearch_splade.query import SearchResult, shares
 from opensearch_splade.types import Contribution, Hit, LegScore
@@ -62,7 +62,9 @@ def _hit(rank: int, each: tuple[Hit, Marked]) -> Html:
         "article",
         tag("h2", f"{rank}. {hit.title or hit.id}", dir_="auto"),
         tag("p", f"{hit.id}, score {hit.score:.6g}", class_="quiet"),
-        *(_leg(leg, hit.score) for leg in hit.legs),
+        *(_leg(leg, hit) for leg in hit.legs),
+        _sum(mean_name(hit), formula(hit)),
+        *(_sum(f"boost {boost.feature}", boost_sentence(boost, hit)) for boost in hit.boosts),
         tag("p", *pieces, class_="text", dir_="auto"),
         _elsewhere(text),
     )
@@ -79,13 +81,17 @@ def _elsewhere(text: Marked) -> Html | None:
     return tag("p", "Carried by no word of its own: ", names, class_="quiet") if names else None
 
 
-def _leg(leg: LegScore, score: float) -> Html:
+def _sum(name: str, sentence: str) -> Html | None:
+    return joined([tag("h3", name), tag("p", sentence)]) if sentence else None
+
+
+def _leg(leg: LegScore, hit: Hit) -> Html:
     told = zip(leg.why[:_TERMS], shares(leg.why), strict=False)
     rest = f"and {len(leg.why) - _TERMS} more" if len(leg.why) > _TERMS else None
     return joined(
         [
             tag("h3", leg.leg),
-            tag("p", leg_sentence(leg, score)),
+            tag("p", leg_sentence(leg, hit)),
             tag("table", *(_row(*one) for one in told)) if leg.why else None,
             tag("p", rest, class_="quiet") if rest else None,
         ]
@@ -95,4 +101,9 @@ def _leg(leg: LegScore, score: float) -> Html:
 def _row(one: Contribution, share: float) -> Html:
     bar = tag("svg", tag("rect", width=_BAR * share, height=10), width=_BAR, height=10, aria_hidden="true")
     cells = [f"{one.query_weight:.4g} × {one.stored_weight:.4g}", f"{one.score:.4g}", f"{share:.1%}", bar]
-    return tag("tr", tag("th", one.feature, scope="row"), *(tag("td", cell) for cell in cells))
+    name = f"+{one.feature}" if one.added else one.feature
+    return tag(
+        "tr",
+        tag("th", name, scope="row", title="added by feedback" if one.added else None),
+        *(tag("td", cell) for cell in cells),
+    )

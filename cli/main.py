@@ -14,6 +14,7 @@ _COMMANDS = (
     "bundles",
     "demo",
     "eval",
+    "exhaust",
     "export",
     "export-index",
     "families",

@@ -16,6 +16,7 @@ from rich.progress import Progress as Bar
 
 from opensearch_splade.cli import migration_options, options
 from opensearch_splade.migration.copying import Copied, Copier, begin
+from opensearch_splade.migration.pacing import pacer
 from opensearch_splade.migration.running import catch_up
 
 
@@ -41,7 +42,8 @@ def run(url: str | None, *, insecure: bool, again: bool, follow: bool, as_json: 
     console = Console(stderr=True)
     start = time.monotonic()
     made = begin(job)
-    with _bar(console) as tell, Copier(job, tell=tell) as copier:
+    pace = pacer(job.source_client, job.source.name, job.spec.max_docs_per_second, job.spec.max_slowdown)
+    with _bar(console) as tell, Copier(job, pace=pace, tell=tell) as copier:
         if made and not job.in_place:
             console.print(f"made the index {job.spec.target}", highlight=False)
         if again:
@@ -83,6 +85,7 @@ def _bar(console: Console) -> Iterator[Callable[[Copied], None]]:
         def tell(copied: Copied) -> None:
             speed = bar.tasks[0].speed or 0
             parts = [f"{speed:.0f}/s"] + ([f"by the {copied.slowest}'s pace"] if copied.slowest else [])
+            parts += [copied.slowed] if copied.slowed else []
             parts += [f"{copied.dead:,} dead"] if copied.dead else []
             bar.update(task, total=max(copied.total, copied.read), completed=copied.read, said=" ".join(parts))
 

@@ -7,10 +7,15 @@ from functools import wraps
 from typing import Any
 
 import click
+import orjson
 
+from opensearch_splade.errors import QueryError
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.onnx_models import Device, shipped
 from opensearch_splade.query import QueryPruning, SeismicSearch
+from opensearch_splade.query.body import MAX_RESULT_WINDOW
+from opensearch_splade.query.fusion import CANDIDATES
+from opensearch_splade.query.rescoring import RESCORERS, SECOND_ALONE
 from opensearch_splade.query.seismic_search import TOP_N
 
 _Decorated = Callable[..., Any]
@@ -52,6 +57,23 @@ def address(_: click.Context, __: click.Parameter, text: str | None) -> tuple[st
     return host.strip("[]") or "127.0.0.1", int(port)
 
 
+def json_filter(text: str | None) -> dict[str, Any] | None:
+    """The value of ``--filter``.
+
+    Raises:
+        QueryError: It is no query object.
+    """
+    if text is None:
+        return None
+    try:
+        found = orjson.loads(text)
+    except ValueError as error:
+        raise QueryError(f"--filter is not valid JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise QueryError('--filter takes one query object, for example {"term": {"metadata.kind": "class"}}.')
+    return found
+
+
 def cluster(function: _Decorated) -> _Decorated:
     """``--url`` and ``--insecure``."""
     return url(insecure(function))
@@ -77,6 +99,43 @@ def two_step(function: _Decorated) -> _Decorated:
         "Of one sparse ranking: the strongest features find candidates, all score them: top_k:8 or max_ratio:0.4."
     )
     return click.option("--two-step", metavar="KIND:VALUE", callback=_parse_pruning, help=help_text)(function)
+
+
+def rescoring(function: _Decorated) -> _Decorated:
+    """``--rescore``, ``--rescore-weights`` and ``--window``, the latter of ``--two-step`` too."""
+    given = (
+        click.option(
+            "--rescore",
+            type=click.Choice(RESCORERS),
+            help="Of one ranking: the one that scores its best hits again.",
+        ),
+        click.option(
+            "--rescore-weights",
+            metavar="FIRST,SECOND",
+            callback=_parse_pair,
+            help="The hit's score is the sum of both by these. [default: 0,1]",
+        ),
+        click.option(
+            "--window",
+            type=click.IntRange(1, MAX_RESULT_WINDOW),
+            default=CANDIDATES,
+            show_default=True,
+            help="How many hits of a shard --two-step or --rescore score again.",
+        ),
+    )
+    for option in reversed(given):
+        function = option(function)
+    return function
+
+
+def _parse_pair(_: click.Context, __: click.Parameter, text: str | None) -> tuple[float, float]:
+    if text is None:
+        return SECOND_ALONE
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r}: two numbers with a comma between them, such as 1,0.3.") from error
+    return first, second
 
 
 def query_encoders(function: _Decorated) -> _Decorated:

@@ -19,6 +19,7 @@ from opensearch_splade.cli import options
 from opensearch_splade.cli.evaluated_systems import Asking
 from opensearch_splade.cli.rendering import printer
 from opensearch_splade.cli.wiring import QueryBundles
+from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.asking import ask
 from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.evaluation.evaluation_file import write_evaluation
@@ -27,7 +28,7 @@ from opensearch_splade.evaluation.results import Evaluation, Run
 from opensearch_splade.evaluation.search_tuners import leg_specs, tuners, untuned, variants
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.tuning_report import Tuned, evaluated, p_value, tune_and_judge
-from opensearch_splade.query import QueryPruning, SeismicSearch
+from opensearch_splade.query import LearnedRescorer, QueryPruning, SeismicSearch
 from opensearch_splade.query.fusion import CANDIDATES
 
 
@@ -49,6 +50,11 @@ from opensearch_splade.query.fusion import CANDIDATES
     "--all-fusions", is_flag=True, help="Also what the server fuses by a pipeline of one's own (l2, z_score…)."
 )
 @click.option("--save", type=click.Path(path_type=Path, dir_okay=False), help="Write the evaluation there, as JSON.")
+@click.option(
+    "--save-rescorer",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the learned rescorer there, for osplade search --rescorer.",
+)
 @options.query_encoders
 @options.cluster
 @options.as_json
@@ -65,6 +71,7 @@ def tune_search(
     allow_test: bool,
     all_fusions: bool,
     save: Path | None,
+    save_rescorer: Path | None,
     bundle: str | None,
     dense_bundle: str | None,
     query_prune: QueryPruning | None,
@@ -110,6 +117,8 @@ def tune_search(
     evaluation = evaluated(judged, split if cross_validate else judge, index, server, legs, found, untuned(runs), seed)
     if save:
         write_evaluation(save, evaluation)
+    if save_rescorer:
+        _write_rescorer(save_rescorer, found)
     if as_json:
         click.echo(orjson.dumps(_plain(evaluation, found)))
         return
@@ -133,6 +142,13 @@ def _asked(asking: Asking, queries: Mapping[str, str]) -> dict[str, Run]:
             asked = ask(asking.cluster.client, system, queries, CANDIDATES, lambda by: progress.advance(task, by))
             found[system.name] = asked.run
     return found
+
+
+def _write_rescorer(path: Path, found: list[Tuned]) -> None:
+    for one in found:
+        if coefficients := one.final.parameters.get("coefficients"):
+            return LearnedRescorer(coefficients, one.tuned_on).write(path)
+    raise QueryError("there is no learned rescorer to save: it takes an index of two rankings at least")
 
 
 def _plain(evaluation: Evaluation, found: list[Tuned]) -> dict[str, Any]:
@@ -186,8 +202,8 @@ def _show(evaluation: Evaluation, found: list[Tuned]) -> None:
 
 
 def options_of(spec: str) -> str:
-    """A spec as options of ``osplade search``; empty where it has none (two-step)."""
-    if not spec or SystemSpec.parse(spec).has_stages:
+    """A spec as options of ``osplade search``; empty where it has none."""
+    if not spec:
         return ""
-    mode, *rest = spec.split()
+    mode, *rest = spec.replace(" weights=", " rescore-weights=" if " rescore=" in spec else " weights=").split()
     return " ".join([f"--mode {mode}", *(f"--{one.replace('=', ' ', 1)}" for one in rest)])

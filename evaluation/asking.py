@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from opensearch_splade.errors import ClusterError
+from opensearch_splade.errors import ClusterError, OspladeError
 from opensearch_splade.evaluation.systems import System
 from opensearch_splade.query import SearchClient
 from opensearch_splade.query.answer import incomplete
 from opensearch_splade.query.batches import BATCH, refusal, together
 from opensearch_splade.query.conversation import held
 from opensearch_splade.query.kept_fields import translated
+from opensearch_splade.types import Json
 
 _NAMED = 3
 
@@ -74,13 +75,12 @@ def ask(
     questions = list(queries.items())
     for start in range(0, len(questions), BATCH):
         batch = questions[start : start + BATCH]
-        bodies = [system.ranking_body(text, depth) for _, text in batch]
-        answers = held(client, translated(together(system.index, bodies, failure=_failure), system.meta))
+        answers = _answers(client, system, [text for _, text in batch], depth)
         for (query, _), answer in zip(batch, answers, strict=True):
-            if isinstance(answer, ClusterError):
+            if isinstance(answer, OspladeError):
                 failures[query] = str(answer)
             else:
-                asked.run[query] = _ranking(answer, depth)
+                asked.run[query] = _ranking(system.documents(answer), depth)
                 asked.notices.update(_notices(answer, system.fingerprints))
         on_questions(len(batch))
         if not asked.run:  # it is the system, not some questions
@@ -90,15 +90,24 @@ def ask(
     return asked
 
 
+def _answers(client: SearchClient, system: System, texts: Sequence[str], depth: int) -> list[Json | OspladeError]:
+    """To each question its answer, or why there is none."""
+    expanded = system.expansions(texts)
+    asked = [(text, one) for text, one in zip(texts, expanded, strict=True) if not isinstance(one, OspladeError)]
+    bodies = [system.ranking_body(text, depth, one) for text, one in asked]
+    answers = iter(held(client, translated(together(system.index, bodies, failure=_failure), system.meta)))
+    return [one if isinstance(one, OspladeError) else next(answers) for one in expanded]
+
+
 def _failure(answer: Mapping[str, Any]) -> str:
     """A ranking in part is none."""
     return refusal(answer) or "; ".join(incomplete(answer))
 
 
-def _ranking(answer: Mapping[str, Any], depth: int) -> dict[str, float]:
+def _ranking(hits: Sequence[Json], depth: int) -> dict[str, float]:
     """Documents with their scores: of several hits with one id, such as passages of a document, the best."""
     found: dict[str, float] = {}
-    for place, hit in enumerate(answer["hits"]["hits"]):
+    for place, hit in enumerate(hits):
         identity = next(iter(hit.get("fields", {}).get("id", ())), hit.get("_id"))
         if identity is not None and len(found) < depth:
             score = hit["_score"]  # None where the user's body sorts

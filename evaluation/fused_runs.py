@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from opensearch_splade.query.client_fusion import normalise
 from opensearch_splade.query.fusion import CANDIDATES
-from opensearch_splade.query.fusion_spec import Combination, Fusion, Normaliser
+from opensearch_splade.query.fusion_spec import Fusion, Normaliser
+from opensearch_splade.types import Combination
 
 Floats = npt.NDArray[np.float32]
 

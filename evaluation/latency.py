@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from opensearch_splade.errors import OspladeError
 from opensearch_splade.evaluation.results import Latency
 from opensearch_splade.evaluation.systems import System
 from opensearch_splade.query import SearchClient
@@ -60,7 +61,14 @@ def _took_ms(client: SearchClient, system: System, text: str) -> float:
     """What the server says that one search took, in milliseconds."""
     spec, searcher = system.spec, system.searcher
     if searcher and spec.mode and not spec.has_stages:  # as an application asks: hybrids take two requests
-        found = searcher.search(text, mode=spec.mode, size=SHOWN, filter=spec.filter, weights=spec.weights or None)
+        weights = spec.weights or None
+        found = searcher.search(
+            text, mode=spec.mode, size=SHOWN, filter=spec.filter, weights=weights, feedback=spec.feedback
+        )
         return float(found.took_ms)
+    [expansion] = system.expansions([text])
+    if isinstance(expansion, OspladeError):
+        raise expansion
     with asking(system.index):
-        return float(client.search(index=system.index, body=system.page_body(text, SHOWN))["took"])
+        answer = client.search(index=system.index, body=system.page_body(text, SHOWN, expansion))
+    return float(answer["took"]) + (expansion.took_ms if expansion else 0)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from importlib.resources import files
 
 from opensearch_splade.evaluation.drill_down import DrillDown
-from opensearch_splade.evaluation.markup import Html, joined, raw, tag
+from opensearch_splade.evaluation.markup import Html, joined, tag
+from opensearch_splade.evaluation.page import own_asset, page
 from opensearch_splade.evaluation.prune_curve import Curve
 from opensearch_splade.evaluation.report_drill_downs import drill_downs_section
 from opensearch_splade.evaluation.report_questions import questions_table
@@ -39,38 +37,11 @@ def render_html(
         curves: For each bundle its name and what ``prune_curve`` measured.
         date: When it was measured, as it shall be printed.
     """
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
     title = f"{evaluation.collection}, {evaluation.split}"
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
-    )
-    head = [
-        raw('<meta charset="utf-8">'),
-        _meta(http_equiv="Content-Security-Policy", content=policy),
-        _meta(name="viewport", content="width=device-width, initial-scale=1"),
-        _meta(name="color-scheme", content="light dark"),
-        _meta(name="referrer", content="no-referrer"),
-        tag("title", f"Evaluation of {title}"),
-        tag("style", style),
-    ]
     sections = list(_sections(evaluation, drill_downs, curves))
     main = tag("main", _header(evaluation, title, date), _contents(sections), *(body for _, _, body in sections))
     footer = tag("footer", "Made by ", tag("code", "osplade eval"), ". This file loads nothing from elsewhere.")
-    page = tag("html", tag("head", *head), tag("body", main, footer, tag("script", script)), lang="en")
-    return f"<!doctype html>\n{page}\n"
-
-
-def _asset(name: str) -> Html:
-    return raw(files("opensearch_splade.evaluation").joinpath(name).read_text(encoding="utf-8"))
-
-
-def _hash(text: str) -> str:
-    """As a content security policy names an inline style or script."""
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
-
-
-def _meta(**attributes: str) -> Html:
-    return raw(tag("meta", **attributes).removesuffix("</meta>"))
+    return page(f"Evaluation of {title}", main, footer, own_asset("report.css"), own_asset("report.js"))
 
 
 def _header(evaluation: Evaluation, title: str, date: str) -> Html:

@@ -19,7 +19,8 @@ from opensearch_splade.evaluation.tuning import (
     ndcg_each,
     spec_of,
 )
-from opensearch_splade.query.fusion_spec import Combination, Fusion, Normaliser
+from opensearch_splade.query.fusion_spec import Fusion, Normaliser
+from opensearch_splade.types import Combination
 
 PRUNINGS = ("top_k:8", "top_k:16", "top_k:32", "max_ratio:0.2", "max_ratio:0.1", "max_ratio:0.05")
 TWO_STEPS = ("top_k:4", "top_k:8", "top_k:16")

@@ -11,13 +11,20 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
-from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import (
+    DocumentScore,
+    Feedback,
+    Mode,
+    QueryPruning,
+    SeismicSearch,
+    parse_boost,
+)
 from opensearch_splade.query.fusion import CANDIDATES
 from opensearch_splade.query.mode import SPARSE_LEGS
+from opensearch_splade.query.rescoring import RESCORERS
 from opensearch_splade.types import Json
 
 SIDES = ("siamese", "inference-free")
-RESCORERS = ("bm25", *SPARSE_LEGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +41,13 @@ class SystemSpec:
         query_prune: Which features of a sparse question are asked with.
         seismic: How thoroughly a ``sparse_vector`` field is searched.
         filter: A query that hits must match.
+        boost: Added to the scores of hits, as ``parse_boost`` reads it; to one ranking or a linear combination.
         weights: Of the legs of a hybrid; of first ranking and rescoring where there is one.
+        feedback: How the best hits expand its sparse rankings.
         two_step: Which features find the candidates, which all features then score.
         rescore: The leg that scores the first ranking's best hits again; empty for none.
         window: How many of a shard are scored again, at least the page.
+        passages: How documents are scored by their passages; ``None`` by the best one.
         tuned_on: What the numbers above were chosen on, e.g. ``scifact/train``.
 
     Raises:
@@ -53,10 +63,13 @@ class SystemSpec:
     query_prune: QueryPruning | None = None
     seismic: SeismicSearch | None = None
     filter: Json | None = None
+    boost: str = ""
     weights: tuple[float, ...] = ()
+    feedback: Feedback | None = None
     two_step: QueryPruning | None = None
     rescore: str = ""
     window: int = CANDIDATES
+    passages: DocumentScore | None = None
     tuned_on: str = ""
 
     def __post_init__(self) -> None:
@@ -71,11 +84,14 @@ class SystemSpec:
         self._check_weights()
 
     def _check_template(self) -> None:
-        taken = {"filter": self.filter, "weights": self.weights, "two-step": self.two_step, "rescore": self.rescore}
+        names = ("filter", "boost", "weights", "feedback", "two_step", "rescore", "passages")
+        taken = {name.replace("_", "-"): getattr(self, name) for name in names}
         if said := [name for name, value in taken.items() if value]:
             raise QueryError(f"{said[0]} goes with a mode; write it into the template instead")
 
     def _check_stages(self, mode: Mode) -> None:
+        if self.feedback and mode.legs and not set(mode.legs) & set(SPARSE_LEGS):
+            raise QueryError(f"feedback expands sparse rankings ({' or '.join(SPARSE_LEGS)}); {mode} has none")
         if self.two_step and self.rescore:
             raise QueryError("two-step is a rescoring by all features already; leave rescore out")
         if self.two_step and not (len(mode.legs) == 1 and mode.legs[0] in SPARSE_LEGS):
@@ -84,6 +100,10 @@ class SystemSpec:
             raise QueryError(f"rescore={self.rescore}: choose one of {', '.join(RESCORERS)}")
         if self.rescore and len(mode.legs) != 1:
             raise QueryError(f"rescore goes with one ranking, not with {mode}")
+        if self.boost:
+            parse_boost(self.boost)
+            if self.has_stages or (len(mode.legs) != 1 and mode.fusion != "linear"):
+                raise QueryError("boost goes with one ranking of one stage, or with a linear combination (:linear)")
         if self.window != CANDIDATES and not self.has_stages:
             raise QueryError("window goes with two-step or rescore")
 
@@ -198,10 +218,13 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "query-prune": QueryPruning.parse,
     "seismic": SeismicSearch.parse,
     "filter": _filter,
+    "boost": str,
     "weights": _weights,
+    "feedback": Feedback.parse,
     "two-step": QueryPruning.parse,
     "rescore": str,
     "window": int,
+    "passages": DocumentScore.parse,
     "tuned-on": str,
 }
 """Key to what reads its text, in the order of ``SystemSpec``."""

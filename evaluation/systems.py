@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
 
-from opensearch_splade.errors import QueryError
+from opensearch_splade.errors import OspladeError, QueryError
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.evaluation.system_spec import SystemSpec
 from opensearch_splade.evaluation.templates import SPARSE, VECTOR, Template
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.query import Mode, Searcher, in_two_steps, rescored
+from opensearch_splade.query import Expansion, Mode, Options, Searcher, parse_boost
 from opensearch_splade.query.body import ranking_only
+from opensearch_splade.query.hit_json import flat
 from opensearch_splade.query.mode import SPARSE_LEGS
 from opensearch_splade.query.rescoring import SECOND_ALONE
 from opensearch_splade.types import Json
@@ -54,32 +57,56 @@ class System:
         stages = legs if self.spec.rescore not in SPARSE_LEGS else (*legs, *SPARSE_LEGS)
         return self.searcher.target.fingerprints(stages)
 
-    def ranking_body(self, text: str, size: int) -> Json:
+    def expansions(self, texts: Sequence[str]) -> list[Expansion | OspladeError | None]:
+        """What feedback makes of some questions: a first request where the spec has it; else ``None`` for each.
+
+        Raises:
+            OspladeError: What ``Searcher.expansions`` raises.
+        """
+        if self.spec.feedback is None:
+            return [None] * len(texts)
+        searcher, mode = self._asker()
+        return searcher.expansions(texts, mode=mode, filter=self.spec.filter, feedback=self.spec.feedback)
+
+    def ranking_body(self, text: str, size: int, expansion: Expansion | None = None) -> Json:
         """The search for ids and scores alone.
 
         Raises:
             OspladeError: What ``Searcher.body`` raises, or the server cannot rescore so.
         """
-        body = self.page_body(text, size)
+        body = self.page_body(text, size, expansion)
         if self.template is None:
             return ranking_only(body)
         return body | {"_source": False} | ({"docvalue_fields": ["id", "encoded"]} if self.searcher else {})
 
-    def page_body(self, text: str, size: int) -> Json:
-        """The search for hits with their text, as one body."""
+    def page_body(self, text: str, size: int, expansion: Expansion | None = None) -> Json:
+        """The search for hits with their text, as one body.
+
+        Args:
+            text: The question.
+            size: Hits to return.
+            expansion: What feedback made of it.
+        """
         if self.template is not None:
             filled = self.template.fill(text, self._values(text))
             return {key: value for key, value in filled.items() if key != "from"} | {"size": size}
         searcher, mode = self._asker()
         weights = None if self.spec.has_stages else self.spec.weights or None
-        body = searcher.body(text, mode=mode, size=size, filter=self.spec.filter, weights=weights)
-        if self.spec.two_step:
-            return in_two_steps(body, self.spec.two_step, window=self.spec.window)
-        if not self.spec.rescore:
-            return body
-        second = searcher.body(text, mode=self.spec.rescore)["query"]
-        shares = self.spec.weights or SECOND_ALONE
-        return rescored(body, second, window=self.spec.window, weights=(shares[0], shares[1]))
+        boosts = [parse_boost(self.spec.boost)] if self.spec.boost else []
+        asked: Options = {"mode": mode, "size": size, "filter": self.spec.filter, "weights": weights, "boosts": boosts}
+        asked["passages"] = self.spec.passages
+        shares = self.spec.weights if self.spec.rescore and self.spec.weights else SECOND_ALONE
+        asked |= {"two_step": self.spec.two_step, "rescore": self.spec.rescore, "window": self.spec.window}
+        asked["rescore_weights"] = (shares[0], shares[1])
+        return searcher.body(text, expansion=expansion, **asked)
+
+    def documents(self, answer: Mapping[str, Any]) -> Sequence[Json]:
+        """The hits of an answer to ``ranking_body``, passages gathered where the spec scores documents by them."""
+        hits: Sequence[Json] = answer["hits"]["hits"]
+        score = self.spec.passages
+        if score and self.searcher and score.is_gathered(self.searcher.target.store):
+            return score.gathered([flat(hit) for hit in hits])
+        return hits
 
     def _values(self, text: str) -> dict[str, Callable[[], object]]:
         """What can be put into a template."""
@@ -122,10 +149,10 @@ def systems(searchers: Mapping[str, Searcher], modes: Sequence[str] = ()) -> lis
 
 
 def default_modes(legs: Iterable[str]) -> list[str]:
-    """Each ranking alone, then every fusion of two and more with BM25, the largest by RRF too."""
+    """Each ranking alone, then every fusion of two and of all, the largest by RRF too."""
     have = list(legs)
     modes = ["bm25"] + (["weighted-terms"] if "neural-sparse" in have else []) + [leg for leg in have if leg != "bm25"]
-    modes += [f"bm25+{leg}" for leg in have if leg != "bm25"]
+    modes += ["+".join(pair) for pair in combinations(have, 2)]
     if len(have) > 2:
         modes.append("+".join(have))
     return modes + ([f"{'+'.join(have)}:rrf"] if len(have) > 1 else [])

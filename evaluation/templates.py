@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from opensearch_splade.errors import QueryError
+from opensearch_splade.query import check_body
 from opensearch_splade.types import Json
 
 QUERY, SPARSE, VECTOR = "{{query}}", "{{sparse}}", "{{vector}}"
@@ -39,7 +40,8 @@ class Template:
         """Reads a JSON file.
 
         Raises:
-            QueryError: It cannot be read, is no search body, or has no place for the question.
+            QueryError: It cannot be read, is no search body or one that no server takes as it is meant
+                (``check_body``), or has no place for the question.
         """
         try:
             content = Path(path).read_bytes()
@@ -48,6 +50,10 @@ class Template:
             raise QueryError(f"template {path}: {error}") from error
         if not (isinstance(body, dict) and isinstance(body.get("query"), dict)):
             raise QueryError(f'template {path}: it is no search body; write {{"query": {{…}}}}')
+        try:
+            check_body(body)
+        except QueryError as error:
+            raise QueryError(f"template {path}: {error}") from error
         template = cls(path, body, hashlib.sha256(content).hexdigest()[:16])
         if not template.places:
             raise QueryError(f"template {path} asks every question alike; put {QUERY}, {SPARSE} or {VECTOR} into it")

@@ -18,7 +18,8 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.evaluation.fused_runs import Floats, Pool, fused, fused_runs
 from opensearch_splade.evaluation.leakage import folds
 from opensearch_splade.evaluation.results import Run
-from opensearch_splade.query.fusion_spec import FUSION_METHODS, Combination, Fusion, Normaliser
+from opensearch_splade.query.fusion_spec import FUSION_METHODS, Fusion, Normaliser
+from opensearch_splade.types import Combination
 
 Qrels = Mapping[str, Mapping[str, int]]
 Values = npt.NDArray[np.float64]

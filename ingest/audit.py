@@ -9,8 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import InitVar, dataclass, field
 from typing import Literal
 
 from opensearch_splade.errors import ClusterError, DocumentError
@@ -42,6 +41,7 @@ class AuditReport:
         stored: Documents of the index.
         counts: How many of each difference.
         examples: First ids of each.
+        limit: How many of them are kept.
     """
 
     source: int = 0
@@ -49,6 +49,10 @@ class AuditReport:
     stored: int = 0
     counts: dict[Difference, int] = field(default_factory=lambda: dict.fromkeys(DIFFERENCES, 0))
     examples: dict[Difference, list[str]] = field(default_factory=lambda: {kind: [] for kind in DIFFERENCES})
+    limit: InitVar[int] = EXAMPLES
+
+    def __post_init__(self, limit: int) -> None:
+        self._limit = limit
 
     @property
     def is_clean(self) -> bool:
@@ -58,12 +62,15 @@ class AuditReport:
     def add(self, kind: Difference, id_: str, count: int = 1) -> None:
         """Counts a difference."""
         self.counts[kind] += count
-        if len(self.examples[kind]) < EXAMPLES:
+        if len(self.examples[kind]) < self._limit:
             self.examples[kind].append(id_)
 
 
 def audit(
-    records: Iterable[Document | DeadLetter], stored: Iterable[Sequence[Stored]], marker: frozenset[str]
+    records: Iterable[Document | DeadLetter],
+    stored: Iterable[Sequence[Stored]],
+    marker: frozenset[str],
+    examples: int = EXAMPLES,
 ) -> AuditReport:
     """Compares every document.
 
@@ -71,12 +78,13 @@ def audit(
         records: The source.
         stored: All documents of the index, in pages.
         marker: The fingerprints that each must have been encoded by.
+        examples: How many ids of each difference are kept.
 
     Raises:
         SourceError: The source cannot be read to its end.
         ClusterError: The index cannot, or there is no room for the temporary database.
     """
-    report = AuditReport()
+    report = AuditReport(limit=examples)
     with closing(sqlite3.connect("", isolation_level=None)) as database:  # a file without a name, gone when closed
         try:
             _keep(database, stored, marker, report)
@@ -128,7 +136,13 @@ def _documents(records: Iterable[Document | DeadLetter], report: AuditReport) ->
 
 
 def _batches(entries: Iterator[tuple[str, str]]) -> Iterator[dict[str, str]]:
-    while batch := dict(islice(entries, _AT_ONCE)):
+    batch: dict[str, str] = {}
+    for id_, content in entries:
+        if len(batch) == _AT_ONCE or id_ in batch:  # the index must hold it as often as the source
+            yield batch
+            batch = {}
+        batch[id_] = content
+    if batch:
         yield batch
 
 

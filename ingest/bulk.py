@@ -49,12 +49,16 @@ class Action(NamedTuple):
         source: Its JSON, as bytes; ``None`` deletes what is there, if anything.
         routing: What decides its shard, where that is not its id.
         version: Sequence number and primary term that it must still have in the index.
+        is_new: Whether the index must not have it yet.
+        pipeline: What it passes in the cluster; empty for the index' default, ``_none`` for nothing.
     """
 
     id: str
     source: bytes | None
     routing: str = ""
     version: tuple[int, int] | None = None
+    is_new: bool = False
+    pipeline: str = ""
 
     @property
     def size(self) -> int:
@@ -69,8 +73,17 @@ class Action(NamedTuple):
             named["routing"] = self.routing
         if self.version:
             named["if_seq_no"], named["if_primary_term"] = self.version
-        target = orjson.dumps(named)
-        return b'{"delete":%b}\n' % target if self.source is None else b'{"index":%b}\n%b\n' % (target, self.source)
+        if self.source is None:
+            return b'{"delete":%b}\n' % orjson.dumps(named)
+        if self.pipeline:
+            named["pipeline"] = self.pipeline
+        verb = b"create" if self.is_new else b"index"
+        return b'{"%b":%b}\n%b\n' % (verb, orjson.dumps(named), self.source)
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether it is refused where the index has another version."""
+        return self.version is not None or self.is_new
 
 
 class Failure(NamedTuple):
@@ -275,7 +288,7 @@ class BulkWriter:
             if action.source is None and status == _NOT_FOUND and not outcome.get("error"):
                 continue  # there was nothing to delete
             self._require_index(status, outcome, reason)
-            failures.append(Failure(action.id, reason, superseded=status == _CONFLICT and action.version is not None))
+            failures.append(Failure(action.id, reason, superseded=status == _CONFLICT and action.has_condition))
         return again, why
 
     def _require_index(self, status: int, outcome: dict[str, Any], reason: str) -> None:

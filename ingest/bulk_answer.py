@@ -18,7 +18,10 @@ def outcomes(answer: Any, ids: Sequence[str]) -> list[dict[str, Any]] | None:
     items = answer.get("items") if isinstance(answer, dict) else None
     if not isinstance(items, list) or len(items) != len(ids):
         return None
-    given = [item.get("index") or item.get("delete") if isinstance(item, dict) else None for item in items]
+    given = [
+        item.get("index") or item.get("create") or item.get("delete") if isinstance(item, dict) else None
+        for item in items
+    ]
     by_id = {one.get("_id"): one for one in given if isinstance(one, dict) and isinstance(one.get("status"), int)}
     return [by_id[id_] for id_ in ids] if by_id.keys() >= set(ids) else None
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from opensearch_splade.errors import OspladeError
-from opensearch_splade.index_meta import KeptMeta, PassagesMeta, PassageStore, SeismicMeta
+from opensearch_splade.index_meta import PassagesMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.added_features import AddedFeatures
 from opensearch_splade.ingest.document_encoder import DocumentEncoder
 from opensearch_splade.ingest.passages import PassageCutter, PassageRule
 from opensearch_splade.ingest.quality_gate import QualityGate
 from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.term_budget import PruningRule
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 

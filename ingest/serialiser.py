@@ -9,12 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 import orjson
 
-from opensearch_splade.index_meta import IndexMeta, KeptMeta, PassageStore, SeismicMeta
+from opensearch_splade.index_meta import IndexMeta, PassageStore, SeismicMeta
 from opensearch_splade.ingest.bulk import Action
 from opensearch_splade.ingest.codec import encode_weights
 from opensearch_splade.ingest.passages import Passage
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.term_budget import PruningRule
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.onnx_models.sparse_rows import EMPTY, SparseRow, maximum, stack
 from opensearch_splade.types import Document, Features, Json, passage_id

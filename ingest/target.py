@@ -135,8 +135,7 @@ def claim_index(client: OpenSearch, index: str, ledger: Ledger | LedgerShards | 
         why = ledger.claim(Target(cluster, index, uuid), noted=noted, stored=stored)
     known_by = LedgerMeta(ledger.name) if ledger else None
     if meta.ledger != known_by:
-        with asking(index):
-            client.indices.put_mapping(index=index, body={"_meta": replace(meta, ledger=known_by).to_json()})
+        replace(meta, ledger=known_by).write(client, index)
     return why
 
 
@@ -189,9 +188,7 @@ class Watch:
             return
         if meta.ledger:
             # Either may have written over what the other's ledger takes for stored, so neither is believed again.
-            with asking(self._index):
-                unknown = replace(meta, ledger=None).to_json()
-                self._client.indices.put_mapping(index=self._index, body={"_meta": unknown})
+            replace(meta, ledger=None).write(self._client, self._index)
         raise TargetError(
             f"index {self._index!r} was written by another run meanwhile, which used another ledger or none: let one "
             "run write at a time, and run the same command again."

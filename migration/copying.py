@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,15 +17,19 @@ from opensearch_splade.errors import ClusterError, LedgerError, MigrationError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.ingest.bulk import Action, BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
-from opensearch_splade.ingest.ledger import Ledger, Target
+from opensearch_splade.ingest.ledger import Entry, Ledger, Target
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.job import Job
+from opensearch_splade.migration.order import may_begin
+from opensearch_splade.migration.pacing import Pacer, unhindered
+from opensearch_splade.migration.progress import ProgressFile
 from opensearch_splade.migration.reader import ShardReader
 from opensearch_splade.migration.target import our_mapping
+from opensearch_splade.migration.write_block import unblock
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Document, Json
@@ -47,6 +51,7 @@ class Copied:
         dead: Refused by the new index.
         gap: Writes that the old index had and that were not read, when it was last looked.
         slowest: The step of the pipeline that holds the rest up.
+        slowed: Why less is read than could be; empty where nothing holds reading back.
     """
 
     total: int = 0
@@ -58,11 +63,11 @@ class Copied:
     dead: int = 0
     gap: int = 0
     slowest: str = ""
+    slowed: str = ""
 
 
 Told = Callable[[Copied], None]
-Paced = Callable[[Iterator[Document]], Iterator[Document]]
-"""Hands documents on at the pace that is allowed."""
+Sieve = Callable[[Iterator[Document]], Iterator[Document]]
 
 
 def begin(job: Job) -> bool:
@@ -80,10 +85,13 @@ def begin(job: Job) -> bool:
     with state.locked():
         with asking(target):
             exists = bool(job.client.indices.exists(index=target))
+        may_begin(state)
         if job.in_place:
             return _begin_in_place(job)
         if exists:
             _require_own(job)
+            if state.last("rolled-back"):  # since when it is read-only
+                unblock(job.client, target)
             return False
         with asking(target):
             job.client.indices.create(index=target, body=job.body(state.record.ledger_name))
@@ -110,12 +118,11 @@ def _begin_in_place(job: Job) -> bool:
         job.source.meta.check_fingerprints(
             job.source.name, sparse=job.sparse.fingerprint, dense=job.dense.fingerprint if job.dense else None
         )
-    body: Json = {
-        "properties": our_mapping(job.meta, job.capabilities),
-        "_meta": {**job.source.mappings.get("_meta", {}), **job.meta.to_json()},
-    }
+    properties = our_mapping(job.meta, job.capabilities)
     with asking(job.source.name):
-        job.client.indices.put_mapping(index=job.source.name, body=body)
+        job.client.indices.put_mapping(index=job.source.name, body={"properties": properties})
+    if job.source.meta is None:
+        job.meta.write(job.client, job.source.name)
     if job.state.last("begun"):
         return False
     job.state.note("begun", documents=count(job))
@@ -142,19 +149,23 @@ class Copier:
 
     Args:
         job: Begun.
-        pace: How fast documents may be read.
+        pace: How fast documents may be read; as fast as they can by default.
         tell: Told now and then.
+        through: What documents pass before they are encoded.
 
     Raises:
         MigrationError: Other workers have all shards.
         LedgerError: A ledger is damaged or cannot be written.
     """
 
-    def __init__(self, job: Job, pace: Paced = iter, tell: Told = lambda _: None) -> None:
-        self.job, self._pace, self._tell = job, pace, tell
+    def __init__(
+        self, job: Job, pace: Pacer | None = None, tell: Told = lambda _: None, *, through: Sieve = iter
+    ) -> None:
+        self.job, self._pace, self._tell, self._through = job, pace or unhindered(), tell, through
         self.copied = Copied(total=count(job))
         self._open = ExitStack()
         self._ledgers: dict[int, Ledger] = {}
+        self._progress: dict[int, ProgressFile] = {}
         compression = RequestCompression(loopback=is_loopback(job.client))
         self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
         self._encoder = job.encoder()
@@ -182,6 +193,16 @@ class Copier:
         """Whether no other worker is there."""
         return len(self._ledgers) == self.job.source.shards
 
+    @property
+    def documents(self) -> int:
+        """How many the new index should hold of the shards that this worker has."""
+        return sum(ledger.documents for ledger in self._ledgers.values())
+
+    def knows(self, ids: set[str]) -> set[str]:
+        """Which of these the new index should hold."""
+        found = [ledger.look_up([Entry(id_, "") for id_ in ids], "") for ledger in self._ledgers.values()]
+        return {id_ for known in found for id_ in known.changed | known.unchanged}
+
     def _open_ledgers(self) -> None:
         state = self.job.state
         state.ledger(0).parent.mkdir(exist_ok=True)
@@ -189,6 +210,7 @@ class Copier:
         for shard in range(self.job.source.shards):
             try:
                 self._ledgers[shard] = self._open.enter_context(Ledger(state.ledger(shard)))
+                self._progress[shard] = self._open.enter_context(ProgressFile(state.ledger(shard).parent, shard))
             except LedgerError as error:
                 if "Another run" not in str(error):
                     raise
@@ -208,15 +230,22 @@ class Copier:
         with asking(job.spec.target):
             cluster = job.client.info()["cluster_uuid"]
         target = Target(cluster, job.spec.target, index_uuid(job.client, job.spec.target))
-        for ledger in self._ledgers.values():
+        for shard, ledger in self._ledgers.items():
             if ledger.name != state.record.ledger_name:
                 ledger.begin_anew(state.record.ledger_name)
             ledger.claim(target, noted=ledger.name, stored=sys.maxsize)
+            self._progress[shard].note(ledger.position, ledger.position)
 
     def again(self) -> None:
         """Everything will be read again; what the ledgers know is not encoded again."""
         for ledger in self._ledgers.values():
             ledger.reach(-1)
+
+    def renew(self, ids: Sequence[str]) -> None:
+        """What the ledgers know of these is not true: the next round reads everything and encodes these again."""
+        for ledger in self._ledgers.values():
+            ledger.forget(ids)
+        self.again()
 
     def round(self) -> int:
         """Brings over what is new in each shard.
@@ -251,7 +280,7 @@ class Copier:
             base = Copied(**vars(self.copied))
             # In place the documents themselves say what they were encoded from, whoever wrote them last.
             report = run(
-                self._pace(iter(reader)),
+                self._through(self._pace(iter(reader))),
                 self._encoder,
                 self._writer,
                 self._dead_letters,
@@ -260,6 +289,7 @@ class Copier:
             )
             self._add(base, reader, report)
             ledger.reach(reader.last)
+            self._progress[history.shard].note(reader.last, reader.last, self._pace.said)
 
     def _add(self, base: Copied, reader: ShardReader, report: IngestReport) -> None:
         self.copied.read = base.read + report.read
@@ -267,7 +297,8 @@ class Copier:
         self.copied.unchanged = base.unchanged + report.unchanged + reader.encoded_already
         self.copied.superseded = base.superseded + report.superseded
         self.copied.dead = self._dead_letters.count
-        self.copied.slowest = report.slowest
+        self.copied.slowest, self.copied.slowed = report.slowest, self._pace.said
+        self._progress[reader.history.shard].note(reader.after, reader.last, self._pace.said)
         self._tell(self.copied)
 
     def _delete(self, history: History, ledger: Ledger) -> None:

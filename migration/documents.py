@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from opensearch_splade.index_meta import IndexMeta, KeptMeta
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.target import OUR_FIELDS
 from opensearch_splade.migration.vectors import WithVector, vector_at
 from opensearch_splade.types import Document, Json

@@ -11,7 +11,7 @@ given again to other writes when the primary shard fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -119,17 +119,47 @@ class History:
         body: Json = {"size": 0, "track_total_hits": True, "stats": [OURS]}
         return int(self._answer(body)["hits"]["total"]["value"])
 
+    def find(self, ids: list[str]) -> list[Json]:
+        """Those of these that the shard holds and that can be seen, with their numbers."""
+        body: Json = {
+            "size": len(ids),
+            "query": {"ids": {"values": ids}},
+            "_source": {"excludes": list(self.excludes)},
+            "seq_no_primary_term": True,
+            "stats": [OURS],
+        }
+        return list(self._answer(body)["hits"]["hits"])
+
     def missing(self, ids: list[str]) -> list[str]:
         """Which of these the whole index does not hold."""
+        there = {hit["_id"] for hit in self.look_up(ids, source=False)}
+        return [one for one in ids if one not in there]
+
+    def look_up(self, ids: Sequence[str], *, source: bool = True) -> list[Json]:
+        """What the whole index holds under these ids just now; an id with several routings may be there several times.
+
+        Args:
+            ids: At most some hundreds.
+            source: Whether their ``_source`` comes.
+
+        Raises:
+            SourceError: The index does not answer for too long.
+        """
+        body: Json = {
+            "size": IDS_PAGE,
+            "query": {"ids": {"values": list(ids)}},
+            "_source": {"excludes": list(self.excludes)} if source else False,
+            "seq_no_primary_term": True,
+            "stats": [OURS],
+        }
         with _reading(self.index):
             for attempt in _again():
                 with attempt:
                     if self.client.indices.refresh(index=self.index)["_shards"]["failed"]:
                         raise _NotThereError("a shard could not be refreshed")
-                    body = {"query": {"ids": {"values": ids}}, "size": len(ids), "_source": False, "stats": [OURS]}
-                    found = _whole(self.client.search(index=self.index, body=body))
-                    there = {hit["_id"] for hit in found["hits"]["hits"]}
-        return [one for one in ids if one not in there]
+                    hits: list[Json] = _whole(self.client.search(index=self.index, body=body))["hits"]["hits"]
+                    return hits
+        raise AssertionError("the last attempt raises")
 
     def _pages(self, after: int, bounds: Json, source: Json | bool, page: int) -> Iterator[list[Json]]:
         while True:

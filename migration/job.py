@@ -73,7 +73,7 @@ class Job:
             BundleError: A bundle cannot be loaded.
             ClusterError: A cluster does not answer or refuses.
         """
-        source_client = connect(spec.source_url, **spec.credentials) if spec.is_elsewhere else client
+        source_client = client_of_source(spec, client)
         folder = folder or default_folder(spec.target)
         name = spec.source_name
         if (folder / "migration.json").exists():  # by then an alias may stand for the new index
@@ -168,6 +168,11 @@ class Job:
         if self._state is None:
             self._state = State.begin(self.folder, self.spec, self.source.name, self.source.uuid)
         return self._state
+
+
+def client_of_source(spec: MigrationSpec, client: OpenSearch) -> OpenSearch:
+    """The client for the source, which is on the target's cluster or on another one."""
+    return connect(spec.source_url, **spec.credentials) if spec.is_elsewhere else client
 
 
 def default_folder(target: str) -> Path:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from opensearch_splade.migration.copying import Copied, Copier
+from opensearch_splade.migration.query_weights import count_query_weights
 
 LITTLE = 100
 """Writes that the last round may be left with: they take a moment."""
@@ -33,5 +34,7 @@ def catch_up(copier: Copier, *, follow: bool = False, sleep: Callable[[float], N
         if gap == 0:
             sleep(_PAUSE)
     if copier.has_all:
+        if copier.copied.indexed:
+            count_query_weights(copier.job)
         copier.job.state.note("caught-up", gap=gap, dead=copier.copied.dead)
     return copier.copied

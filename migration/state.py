@@ -156,9 +156,20 @@ class State:
         return self.record.steps[-1].step if self.record.steps else None
 
     @property
+    def pending(self) -> StepTaken | None:
+        """A cutover that was killed before it was noted as done or taken back, if the last one was."""
+        last = self.last("caught-up", "blocked", "complete", "cut-over", "rolled-back")
+        return last if last and last.step in ("blocked", "complete") else None
+
+    @property
     def dead_letters(self) -> Path:
         """Where documents go that the new index refuses."""
         return self.folder / "dead-letters.jsonl"
+
+    @property
+    def brought_back(self) -> Path:
+        """What a rollback wrote to the old index."""
+        return self.folder / "brought-back.jsonl"
 
     def ledger(self, shard: int) -> Path:
         """The ledger of a shard of the source."""

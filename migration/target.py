@@ -10,7 +10,8 @@ from copy import deepcopy
 from typing import Any
 
 from opensearch_splade.errors import MigrationError
-from opensearch_splade.index_meta import IndexMeta, KeptMeta
+from opensearch_splade.index_meta import IndexMeta
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.plugin.index import index_body

@@ -27,6 +27,9 @@ from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.types import Features, SparseVectors
 
+TOKEN_FEATURES = 8
+"""Features that a token's vector keeps."""
+
 
 class SparseEncoder:
     """A sparse bundle at work. The graph is loaded when the first document (or siamese query) comes, not before.
@@ -156,6 +159,30 @@ class SparseEncoder:
         for rows in in_order(read(), partial(encode_passages, self._documents), self._documents):
             count = wanted.popleft()
             yield [EMPTY] * count if rows is None else rows
+
+    def stream_token_vectors(
+        self, texts: Iterable[str], *, strongest: int = TOKEN_FEATURES, query: bool = False
+    ) -> Iterator[list[Features]]:
+        """A sparse vector for each token of each text, before pooling (SLIM, arXiv 2302.06587), in order.
+
+        Their maximum is the document's vector, up to what ``strongest`` cuts off. Tokens without features are left out;
+        which side asks or is asked makes no difference but for the prompt: an inference-free bundle has them too.
+
+        Args:
+            texts: Documents or questions, truncated like those.
+            strongest: How many features of a token are kept, at least 1.
+            query: Whether they are questions, which may have a prefix of their own.
+
+        Raises:
+            BundleError: The graph cannot pool passages; says what to do.
+            OspladeError: No feature is to be kept.
+        """
+        if strongest < 1:
+            raise OspladeError(f"Token vectors of {strongest} features: at least 1 is needed.")
+        token_ids = tokenised(texts, partial(self.tokenizer.encode, query=query))
+        runner = SparseRunner(self._session)
+        for rows in in_order(token_ids, partial(runner.tokens, strongest=strongest), runner):
+            yield [self.features(*row) for row in rows or () if len(row[0])]
 
     def encode_documents(self, texts: Iterable[str]) -> SparseVectors:
         """One row per text, in the order given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -44,14 +45,42 @@ class SparseRunner:
         Raises:
             BundleError: There are spans, and the graph has no input for them.
         """
-        if spans is not None and not self._session.takes_passages:
+        if spans is not None:
+            self._require_passages()
+        return to_rows(*self.strongest(batch, spans))
+
+    def tokens(self, batch: Sequence[Tokens], strongest: int) -> list[list[SparseRow]]:
+        """The vectors of each text's tokens before they are pooled, cut to their strongest features.
+
+        A token is a passage of its own, so the graph needs no other output.
+
+        Args:
+            batch: Token ids of texts, each of at least one token.
+            strongest: How many features a token keeps.
+
+        Returns:
+            Of each text its tokens, special ones included, which the model pools too: token ids and weights, strongest
+            first.
+
+        Raises:
+            BundleError: The graph cannot pool passages.
+        """
+        self._require_passages()
+        options: Options = {MAX_RATIO: self._max_ratio, TOP_K: np.array([strongest], np.int64)}
+        spans = [[(place, place + 1) for place in range(len(text))] for text in batch]
+        token_ids, weights, count = self._session.run(batch, OUTPUTS, options, spans)
+        ends = iter(enumerate(np.minimum(count, strongest).tolist()))
+        rows = ((token_ids[row, :end], weights[row, :end]) for row, end in ends)
+        return [list(islice(rows, len(text))) for text in batch]
+
+    def _require_passages(self) -> None:
+        if not self._session.takes_passages:
             raise BundleError(
                 "This bundle's graph cannot pool passages of a long text. If it was exported by an older version, "
                 "export the checkpoint again (shipped bundles: scripts/make_bundles.py), or add the input and keep the "
                 "fingerprint (scripts/add_passages.py). Heads that add up or have a gate cannot have it: cut the text "
                 "and encode each passage by itself."
             )
-        return to_rows(*self.strongest(batch, spans))
 
     def strongest(self, batch: Sequence[Tokens], spans: Sequence[Sequence[Span]] | None = None) -> Arrays:
         """Token ids and weights ``(rows, k)``, strongest first, and how many of each row are features."""

@@ -51,8 +51,7 @@ def save_query_weights(
         # Two runs may get here at once: that it exists already is success.
         client.indices.create(index=STORE, body=_BODY, params={"ignore": 400})
         client.index(index=STORE, id=identity, body={"table": dict(table)}, params={"refresh": "true"})
-    with asking(index):
-        client.indices.put_mapping(index=index, body={"_meta": replace(meta, query_weights=place).to_json()})
+    replace(meta, query_weights=place).write(client, index)
     return place
 
 

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from opensearch_splade.query.leg_scores import Legs
+    from opensearch_splade.query.legs import Question
     from opensearch_splade.query.plan import Plan
     from opensearch_splade.query.target import Target
-    from opensearch_splade.types import Features, Json
+    from opensearch_splade.types import Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,12 @@ class SearchResult:
 
     Attributes:
         hits: Best first.
-        took_ms: Time the server took for the ranking, in milliseconds.
+        took_ms: Time the server took for the ranking, in milliseconds, and for the first one that feedback takes.
         body: The search body as sent, of the ranking where a hybrid needs two.
         notices: What was changed in the question, is missing in the index or incomplete in the answer.
         profile: What the server spent its time on, as it says it; ``None`` unless asked for.
+        total: How many hits the whole ranking has (passages, where these are stored as documents and a single ranking
+            is asked); ``None`` unless it is read to its end.
     """
 
     hits: tuple[Hit, ...]
@@ -37,6 +40,7 @@ class SearchResult:
     body: Json
     notices: tuple[str, ...] = ()
     profile: Json | None = None
+    total: int | None = None
 
 
 @dataclass(slots=True)
@@ -64,7 +68,8 @@ class Reading:
         notices = [*plan.question.notices, *incomplete(answer)]
         if plan.is_ranking:
             start, size = plan.wanted.start, plan.wanted.size
-            found = with_ids(once_each(found)[start : start + size], notices)
+            documents = plan.gathers.gathered(found) if plan.gathers else once_each(found)
+            found = with_ids(documents[start : start + size], notices)
         return cls(plan, answer, found, notices)
 
     @property
@@ -89,42 +94,49 @@ class Reading:
             names: Of the keys of stored weights, where these are token ids.
         """
         plan = self.plan
-        self.notices += _foreign(self.found, target.fingerprints(plan.legs))
+        self.notices += _foreign(self.found, target.fingerprints(plan.scoring))
         hits = tuple(_hit(hit, plan, names, self.legs) for hit in self.found)
-        if inexact := sum(bool(hit.legs) and not adds_up(hit.legs, hit.score) for hit in hits):
+        if inexact := sum(bool(hit.legs) and not adds_up(hit) for hit in hits):
             self.notices.append(
                 f"what is told of {inexact} of {len(hits)} hits does not add up to the server's score: its "
                 "candidates came from shards that cannot be asked alone, or its weights are approximate (SEISMIC)"
             )
-        sent = renamed(plan.sent, target.meta)
-        return SearchResult(hits, self.answer["took"], sent, tuple(self.notices), self.answer.get("profile"))
+        before = plan.question.expansion.took_ms if plan.question.expansion else 0
+        took, sent = before + self.answer["took"], renamed(plan.sent, target.meta)
+        return SearchResult(hits, took, sent, tuple(self.notices), self.answer.get("profile"))
 
 
 def _hit(hit: Json, plan: Plan, names: Mapping[str, str], legs: Legs | None) -> Hit:
     source = hit["_source"]
-    passage, sparse = _best_passage(source, plan.question.weights, names)
+    passage, sparse = _best_passage(source, plan.question, names)
+    sparse = sparse if plan.wanted.explain else []
     explanation = hit.get("_explanation")
     why = lexical_contributions(explanation) if explanation and plan.legs == ("bm25",) else sparse
     is_single = plan.wanted.explain and len(plan.legs) == 1
+    told = legs.of(hit, why) if legs else single_leg(plan, hit["_score"], why) if is_single else ()
     return Hit(
         id=source.get("id") or hit["_id"],  # of a passage the document's
         score=hit["_score"],
         title=source.get("title", ""),
         text=source.get("text", ""),
         metadata=source.get("metadata", {}),
-        why=tuple(why),
+        why=told[0].why if told and is_single else tuple(why),
         passage=passage,
-        legs=legs.of(hit, why) if legs else single_leg(plan, hit["_score"], why) if is_single else (),
+        legs=told,
+        combination=legs.combination if legs else "arithmetic_mean",
+        boosts=legs.boosts(hit) if legs else (),
     )
 
 
 def _best_passage(
-    source: Mapping[str, Any], features: Features, names: Mapping[str, str]
+    source: Mapping[str, Any], question: Question, names: Mapping[str, str]
 ) -> tuple[str, list[Contribution]]:
     """What gave a hit its sparse score, and the text of the passage that did, where passages lie in the document."""
+    added = question.expansion.added if question.expansion else frozenset[str]()
 
     def why(vector: Mapping[str, float]) -> list[Contribution]:
-        return contributions(features, {names.get(key, key): weight for key, weight in vector.items()})
+        stored = {names.get(key, key): weight for key, weight in vector.items()}
+        return contributions(question.weights, stored, added)
 
     passages = [(one, why(one["sparse"])) for one in source.get("passages", ()) if "sparse" in one]
     if not passages:

@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import QueryError
+from opensearch_splade.types import Contribution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,30 @@ def boosted(query: Json, boosts: Sequence[Json]) -> Json:
     if "hybrid" in query:
         raise QueryError("a hybrid query stands at the top of a search, not within boosts: boost each of its legs")
     return {"bool": {"must": [query], "should": list(boosts)}} if boosts else query
+
+
+def boost_part(boost: Json, score: float) -> Contribution:
+    """What a boost gave to one hit: its own factor times the rest, under a name that tells it from others.
+
+    Args:
+        boost: One of ``feature_boost``, ``constant_boost``, or another query.
+        score: Its score for the hit.
+    """
+    [(kind, clause)] = boost.items()
+    factor = float(clause.get("boost", 1.0)) if kind in {"rank_feature", "constant_score"} else 1.0
+    name = (
+        clause["field"] if kind == "rank_feature" else _named(clause["filter"] if kind == "constant_score" else boost)
+    )
+    return Contribution(name, factor, score / factor if factor else 0.0)
+
+
+def _named(query: Json) -> str:
+    """``field=value`` of a term, the JSON of anything else."""
+    if query.keys() == {"term"}:
+        [(field, value)] = query["term"].items()
+        if isinstance(value, str | int | float):
+            return f"{field}={value}"
+    return json.dumps(query, ensure_ascii=False)
 
 
 def user_query(query: object) -> Json:

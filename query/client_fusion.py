@@ -18,7 +18,8 @@ from opensearch_splade.query.fusion_spec import Fusion
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from opensearch_splade.query.fusion_spec import Bound, Combination, FusionMethod
+    from opensearch_splade.query.fusion_spec import Bound, FusionMethod
+    from opensearch_splade.types import Combination
 
 LEAST = 0.001  # of a hit that would get 0, in the processors' code
 _FLOAT = struct.Struct("f")
@@ -46,21 +47,27 @@ def fuse(
     """
     fusion = method if isinstance(method, Fusion) else Fusion.parse(method)
     fusion.check_legs(len(legs))
-    found = [dict(list(leg.items())[:candidates]) for leg in legs]
-    columns = [
-        dict(zip(leg, normalise(list(leg.values()), fusion, place), strict=True)) for place, leg in enumerate(found)
-    ]
-    absent = [_absent(fusion, list(leg.values()), candidates) for leg in found]
+    columns = comparable(legs, fusion, candidates)
     weights = applied_weights(fusion, len(legs))
     scored = {
-        document: combine(
-            [column.get(document, none) for column, none in zip(columns, absent, strict=True)],
-            weights,
-            fusion.combination,
-        )
-        for document in dict.fromkeys(document for leg in found for document in leg)
+        document: combine([column.get(document, none) for column, none in columns], weights, fusion.combination)
+        for document in dict.fromkeys(document for column, _ in columns for document in column)
     }
     return dict(sorted(scored.items(), key=lambda each: (each[1], each[0]), reverse=True))
+
+
+def comparable(
+    legs: Sequence[Mapping[str, float]], fusion: Fusion, candidates: int
+) -> list[tuple[dict[str, float], float]]:
+    """Of each leg its candidates with their normalised scores, and what a document that it lacks has."""
+    found = [dict(list(leg.items())[:candidates]) for leg in legs]
+    return [
+        (
+            dict(zip(leg, normalise(list(leg.values()), fusion, place), strict=True)),
+            _absent(fusion, list(leg.values()), candidates),
+        )
+        for place, leg in enumerate(found)
+    ]
 
 
 def normalise(scores: Sequence[float], fusion: Fusion, leg: int = 0) -> list[float]:

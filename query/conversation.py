@@ -34,6 +34,14 @@ class SearchClient(Protocol):
         """``POST _mget``."""
         ...
 
+    def create_pit(self, *, index: Any, params: Any = None) -> Any:
+        """``POST {index}/_search/point_in_time``."""
+        ...
+
+    def delete_pit(self, *, body: Any, params: Any = None) -> Any:
+        """``DELETE _search/point_in_time``."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -41,23 +49,26 @@ class Call:
 
     Attributes:
         api: A method of the client.
-        body: What is sent.
-        index: Where to; empty for ``mget``, whose documents name theirs.
+        body: What is sent; ``None`` for ``create_pit``, which takes none.
+        index: Where to; empty for ``mget``, whose documents name theirs, and for a search at a point in time.
         patience_s: How long the client waits; ``None`` is its own time-out.
+        params: What stands in the URL.
     """
 
-    api: Literal["search", "msearch", "mget"]
+    api: Literal["search", "msearch", "mget", "create_pit", "delete_pit"]
     body: Any
     index: str = ""
     patience_s: float | None = field(default=None, kw_only=True)
+    params: Json = field(default_factory=dict, kw_only=True)
 
     def by(self, client: Any) -> Any:
         """The answer, or what is to be awaited for it."""
-        arguments: Json = {"body": self.body}
+        arguments: Json = {} if self.body is None else {"body": self.body}
         if self.index:
             arguments["index"] = self.index
-        if self.patience_s is not None:
-            arguments["params"] = {"request_timeout": self.patience_s}
+        patience = {} if self.patience_s is None else {"request_timeout": self.patience_s}
+        if params := {**self.params, **patience}:
+            arguments["params"] = params
         method: Callable[..., Any] = getattr(client, self.api)
         return method(**arguments)
 

@@ -2,7 +2,8 @@
 
 ``Q("neural_sparse", sparse={...})``, ``Q("knn", dense={...})``, ``Q("hybrid", queries=[...])`` work then, and so does
 ``Q`` of whatever the functions of this room return: ``Q(neural_sparse(weights, capabilities=...))``. Only the functions
-check weights and the server's version.
+check weights and the server's version, and ``check_body`` a whole ``Search``: a plain ``Bool`` of opensearch-py takes a
+hybrid, which no class here can catch.
 """
 
 from __future__ import annotations

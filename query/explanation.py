@@ -10,12 +10,12 @@ from opensearch_splade.query.limits import as_float32
 from opensearch_splade.types import Contribution
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from opensearch_splade.types import Features, Json
 
 
-def contributions(query: Features, stored: Mapping[str, float]) -> list[Contribution]:
+def contributions(query: Features, stored: Mapping[str, float], added: Collection[str] = ()) -> list[Contribution]:
     """What each feature that question and document share gave, strongest first.
 
     Both sides are taken as the server holds them: query weights as float32, stored weights with the 9 significant
@@ -25,9 +25,10 @@ def contributions(query: Features, stored: Mapping[str, float]) -> list[Contribu
     Args:
         query: The query weights as sent.
         stored: The hit's ``_source.sparse``.
+        added: Features that the question itself did not have.
     """
     shared = [
-        Contribution(feature, as_float32(query[feature], feature), as_stored(weight))
+        Contribution(feature, as_float32(query[feature], feature), as_stored(weight), feature in added)
         for feature, weight in stored.items()
         if feature in query
     ]

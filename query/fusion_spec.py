@@ -10,11 +10,10 @@ from opensearch_splade.errors import QueryError
 from opensearch_splade.query.requirements import LOWER_BOUNDS, RRF, RRF_WEIGHTS, UPPER_BOUNDS, Z_SCORE
 
 if TYPE_CHECKING:
-    from opensearch_splade.types import Json, Requirement
+    from opensearch_splade.types import Combination, Json, Requirement
 
 Normaliser = Literal["min_max", "l2", "z_score", "rrf", "raw"]
 """``raw`` leaves scores as they are: a linear combination, which is no processor of the server but a ``bool``."""
-Combination = Literal["arithmetic_mean", "geometric_mean", "harmonic_mean"]
 
 FusionMethod = Literal[
     "min_max",

@@ -7,15 +7,15 @@ in.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
-
-from opensearch_splade.query.conversation import Call
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from opensearch_splade.index_meta import IndexMeta, KeptMeta
-    from opensearch_splade.query.conversation import Conversation
+    from opensearch_splade.index_meta import IndexMeta
+    from opensearch_splade.kept_meta import KeptMeta
+    from opensearch_splade.query.conversation import Call, Conversation
     from opensearch_splade.types import Json
 
 T = TypeVar("T")
@@ -54,9 +54,15 @@ def renamed(body: Json, meta: IndexMeta) -> Json:
         found["docvalue_fields"] = [meta.name(field) for field in body["docvalue_fields"]]
     if isinstance(source := body.get("_source"), dict):
         found["_source"] = {rule: [_path(field, meta) for field in fields] for rule, fields in source.items()}
+    if "sort" in body:
+        found["sort"] = [_sorted(by, meta) for by in body["sort"]]
     if "docs" in body:
         found["docs"] = [renamed(one, meta) for one in body["docs"]]
     return found
+
+
+def _sorted(by: Json | str, meta: IndexMeta) -> Json | str:
+    return {meta.name(field): order for field, order in by.items()} if isinstance(by, dict) else by
 
 
 def _path(field: str, meta: IndexMeta) -> str:
@@ -66,13 +72,17 @@ def _path(field: str, meta: IndexMeta) -> str:
 
 def _outgoing(call: Call, meta: IndexMeta) -> Call:
     body = call.body
+    if body is None:
+        return call
     sent = [renamed(one, meta) for one in body] if isinstance(body, list) else renamed(body, meta)
-    return Call(call.api, sent, call.index, patience_s=call.patience_s)
+    return replace(call, body=sent)
 
 
 def _hits(api: str, answer: Json) -> Iterable[Json]:
     if api == "mget":
         return [one for one in answer["docs"] if one.get("found")]
+    if api in {"create_pit", "delete_pit"}:
+        return []
     answers = answer["responses"] if api == "msearch" else [answer]
     return [hit for one in answers for hit in one.get("hits", {}).get("hits", [])]
 

@@ -12,6 +12,8 @@ from opensearch_splade.query.limits import MAX_NEURAL_SPARSE_WEIGHT, count_token
 from opensearch_splade.query.text_clauses import multi_match
 
 if TYPE_CHECKING:
+    from opensearch_splade.query.document_scores import DocumentScore
+    from opensearch_splade.query.expansion import Expansion
     from opensearch_splade.query.mode import Leg
     from opensearch_splade.query.target import Target
     from opensearch_splade.types import Features, Json
@@ -28,28 +30,44 @@ class Question:
         target: The index and the encoders.
         room: Clauses that all legs together may have.
         counted_legs: How many legs share it: bm25 and the sparse ones.
+        expansion: What feedback made of it.
+        score: How documents are scored by their passages; ``None`` by the best one.
 
     Attributes:
         notices: What was changed, one sentence each.
         weights: The query weights as sent last; empty while no sparse leg was built.
+        expansion: What feedback made of it.
 
     Raises:
         QueryError: The question is empty.
     """
 
-    def __init__(self, text: str, target: Target, *, room: int, counted_legs: int) -> None:
+    def __init__(
+        self,
+        text: str,
+        target: Target,
+        *,
+        room: int,
+        counted_legs: int,
+        expansion: Expansion | None = None,
+        score: DocumentScore | None = None,
+    ) -> None:
         if not text.strip():
             raise QueryError("the question is empty")
         self.text = text
-        self.notices: list[str] = []
+        self.notices: list[str] = list(expansion.notices) if expansion else []
         self.weights: Features = {}
+        self.expansion = expansion
         self._target = target
         self._room = room
         self._counted_legs = counted_legs
+        self._score = score
 
     @cached_property
     def features(self) -> Features:
-        """The query weights as the encoder gives them; empty without an encoder."""
+        """The query weights as feedback or the encoder gives them; empty without an encoder."""
+        if self.expansion:
+            return self.expansion.features
         return self._target.sparse.encode_query(self.text) if self._target.sparse else {}
 
     def leg(self, leg: Leg, k: int) -> Json:
@@ -77,6 +95,8 @@ class Question:
     def _over_passages(self, clause: Json) -> Json:
         if self._target.store != "nested":
             return clause
+        if self._score:
+            return self._score.clause(clause)
         return best_passage(clause, capabilities=self._target.capabilities)
 
     def _neural_sparse(self, k: int) -> Json:
@@ -114,8 +134,9 @@ class Question:
         return text
 
     def _fitted(self, max_weight: float) -> Features:
-        fitted = fit(self.features, max_clauses=self._share(), max_weight=max_weight)
-        self._room -= len(fitted.features)
+        copies = self._score.copies if self._score else 1
+        fitted = fit(self.features, max_clauses=self._share() // copies, max_weight=max_weight)
+        self._room -= len(fitted.features) * copies
         self.notices += fitted.notices
         if not fitted.features:
             self.notices.append("the question has no feature that the encoder knows: the sparse ranking has no hits")

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 from opensearch_splade.errors import QueryError
 from opensearch_splade.query.body import MAX_RESULT_WINDOW
 from opensearch_splade.query.clauses import is_seismic
+from opensearch_splade.query.mode import SPARSE_LEGS
 
 if TYPE_CHECKING:
+    from opensearch_splade.query.mode import Leg
     from opensearch_splade.types import Json
 
+RESCORERS: tuple[Leg, ...] = ("bm25", *SPARSE_LEGS)
+"""Rankings that can score the documents of another one."""
 SECOND_ALONE = (0.0, 1.0)
 """Weights by which the second query's score replaces the first one's."""
 
@@ -43,6 +47,18 @@ def rescored(body: Json, query: Json, *, window: int, weights: tuple[float, floa
     second = {"rescore_query": query, "query_weight": weights[0], "rescore_query_weight": weights[1]}
     page = body["size"] + body.get("from", 0)
     return {**body, "rescore": {"window_size": max(window, page), "query": second}}
+
+
+def rescorer(name: str) -> Leg:
+    """The ranking of that name.
+
+    Raises:
+        QueryError: There is none, or it cannot score given documents.
+    """
+    for leg in RESCORERS:
+        if leg == name:
+            return leg
+    raise QueryError(f"rescore by {name!r}: choose one of {', '.join(RESCORERS)}")
 
 
 def _check(body: Json, query: Json) -> None:

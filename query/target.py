@@ -12,10 +12,10 @@ from opensearch_splade.query.seismic_search import DEFAULT_SEARCH, SeismicSearch
 from opensearch_splade.types import KnowsTokenIds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from opensearch_splade.index_meta import IndexMeta, SeismicMeta
-    from opensearch_splade.types import Capabilities, DenseQueryEncoder, QueryEncoder
+    from opensearch_splade.types import Capabilities, DenseQueryEncoder, Json, QueryEncoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,13 @@ class Target:
     def text_fields(self) -> tuple[str, ...]:
         """What ``bm25`` asks. Our own ``text`` has a copy of the title."""
         return self.meta.kept.spoken if self.meta.kept else ("text",)
+
+    def only(self, ids: Sequence[str]) -> Json:
+        """A filter for these documents.
+
+        Passages have ids of their own and their document's in a field, which is slower to filter by.
+        """
+        return {"terms": {"id": list(ids)}} if self.store == "documents" else {"ids": {"values": list(ids)}}
 
     @property
     def token_ids(self) -> Mapping[str, int]:

@@ -10,8 +10,12 @@ from opensearch_splade.query import (
     constant_boost,
     feature_boost,
     filtered,
+    hybrid,
+    in_two_steps,
     knn,
     knn_within,
+    late_interaction,
+    linear,
     logarithm,
     match,
     match_none,
@@ -19,12 +23,16 @@ from opensearch_splade.query import (
     neural_sparse,
     neural_sparse_by_analyzer,
     neural_sparse_by_model,
+    rescored,
     saturation,
+    search_body,
     seismic,
     sigmoid,
+    two_phase,
     user_query,
     weighted_terms,
 )
+from opensearch_splade.query.pruning import QueryPruning
 from opensearch_splade.types import Capabilities
 
 if TYPE_CHECKING:
@@ -78,3 +86,36 @@ EXAMPLES: dict[str, Callable[[Capabilities], Json]] = {
     "best_passage, seismic": lambda on: best_passage(_seismic(on, "passages.sparse"), capabilities=on),
     "user_query": lambda _: filtered(match("hello"), user_query({"range": {"metadata.year": {"gte": 2020}}})),
 }
+
+_DOCS = {"term": {"metadata.host": "docs"}}
+
+
+def _sparse_body(on: Capabilities) -> Json:
+    return search_body(neural_sparse(WEIGHTS, capabilities=on))
+
+
+def _hybrid_body(on: Capabilities) -> Json:
+    query, pipeline = hybrid(
+        [match("hello planet"), neural_sparse(WEIGHTS, capabilities=on)], weights=[1, 3], capabilities=on
+    )
+    return search_body(query, start=10, search_pipeline=pipeline)
+
+
+BODIES: dict[str, tuple[tuple[int, int], Callable[[Capabilities], Json]]] = {
+    "filtered": ((2, 11), lambda _: filtered(match("hello planet"), ENGLISH)),
+    "linear": (
+        (2, 11),
+        lambda on: linear(
+            [match("hello planet"), knn([0.6, 0.8], 100, capabilities=on)],
+            weights=[1, 30],
+            boosts=[constant_boost(_DOCS, 2.0)],
+            filter=ENGLISH,
+        ),
+    ),
+    "search_body": ((2, 19), _hybrid_body),
+    "rescored": ((2, 14), lambda on: rescored(_sparse_body(on), match("hello planet"), window=100, weights=(1.0, 0.5))),
+    "in_two_steps": ((2, 14), lambda on: in_two_steps(_sparse_body(on), QueryPruning(top_k=1))),
+    "two_phase": ((2, 19), lambda on: two_phase(_sparse_body(on), QueryPruning(top_k=1), capabilities=on)),
+    "late_interaction": ((3, 3), lambda on: late_interaction([[0.6, 0.8], [0.0, 1.0]], "tokens", capabilities=on)),
+}
+"""What is built of clauses: first server that gets exactly this, and the call. Shown in docs/clauses.md too."""

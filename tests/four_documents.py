@@ -34,7 +34,12 @@ class Table:
 def index_four_documents(client: OpenSearch, index: str) -> None:
     """Makes the index, of one shard, and fills it."""
     mappings = {
-        "properties": {"text": {"type": "text"}, "sparse": {"type": "rank_features"}, "id": {"type": "keyword"}},
+        "properties": {
+            "text": {"type": "text"},
+            "sparse": {"type": "rank_features"},
+            "id": {"type": "keyword"},
+            "encoded": {"type": "keyword"},
+        },
         "_meta": {"opensearch_splade": {"sparse": {"fingerprint": "f1", "bundle": "t", "kind": "siamese"}}},
     }
     client.indices.create(index=index, body={"mappings": mappings, "settings": {"number_of_shards": 1}})

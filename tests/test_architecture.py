@@ -21,7 +21,7 @@ from opensearch_splade.onnx_models.bundle import TableKind
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = "opensearch_splade"
 ROOT = REPOSITORY / "src" / PACKAGE
-COMMON = {"errors", "index_meta", "transport", "types"}
+COMMON = {"errors", "index_meta", "kept_meta", "transport", "types"}
 
 MAY_IMPORT = {
     "onnx_models": set(),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
 import re
 from pathlib import Path
 
 import pytest
-from clause_examples import EXAMPLES, PLUGINS, VERSIONS, server
+from clause_examples import BODIES, EXAMPLES, PLUGINS, VERSIONS, server
 from opensearchpy import Search
 from opensearchpy.exceptions import TransportError
 
+from opensearch_splade import query
 from opensearch_splade.errors import CapabilityError
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.query import neural_sparse_by_analyzer
@@ -92,6 +95,43 @@ def test_the_docs_show_the_body_and_its_version(name):
         assert part in text
 
 
+@pytest.mark.parametrize("name", BODIES)
+def test_the_docs_show_what_is_built_of_clauses(name):
+    """The exact JSON again, which a server of the version before gets otherwise or not at all."""
+    (version, make), text = BODIES[name], sections()[name]
+    shown = re.search(rf"^{name} \(server ([\d.]+)\):\n\n```json\n(.*?)\n```$", text, re.M | re.S)
+    assert shown, f"docs/clauses.md does not show {name}"
+    assert tuple(map(int, shown[1].split("."))) == version
+    for each in VERSIONS[VERSIONS.index(version) :]:
+        assert make(server(each)) == json.loads(shown[2])
+    for part in ("**When**", "**Paper**"):
+        assert part in text
+    if version > VERSIONS[0]:
+        before = server(VERSIONS[VERSIONS.index(version) - 1])
+        with contextlib.suppress(CapabilityError):
+            assert make(before) != json.loads(shown[2])
+
+
+ELSEWHERE = {
+    "saturation": "weighted_terms",
+    "logarithm": "weighted_terms",
+    "sigmoid": "weighted_terms",
+    "boosted": "feature_boost",
+    "parse_boost": "constant_boost",
+    "check_body": "Limits",
+}
+"""Builders without a section of their own, and where they are told of."""
+
+
+def test_the_docs_name_every_builder():
+    """Whatever of this room returns JSON for a server stands in a section; none is exported and forgotten."""
+    functions = {name: getattr(query, name) for name in query.__all__ if inspect.isfunction(getattr(query, name))}
+    builders = {name for name, each in functions.items() if "Json" in str(inspect.signature(each).return_annotation)}
+    assert len(builders) > 20
+    for name in builders:
+        assert f"`{name}" in sections().get(ELSEWHERE.get(name, name), "") or name in sections(), name
+
+
 # The real node
 
 
@@ -163,6 +203,18 @@ def test_the_real_node_takes_every_body(client, two_indices):
         if name == "best_passage":
             inner = answer["hits"]["hits"][0]["inner_hits"]["passages"]["hits"]["hits"]
             assert [hit["_source"]["text"] for hit in inner] == ["yes"]
+
+
+@pytest.mark.server
+def test_the_real_node_takes_what_is_built_of_clauses(client, two_indices):
+    """Each of them finds the document too."""
+    for name, (_, make) in BODIES.items():
+        body = make(probe(client))
+        body = body if "query" in body else {"query": body}
+        if name == "late_interaction":
+            body = query.rescored(query.search_body(query.match("hello")), body["query"], window=10)
+        hits = client.search(index=f"{two_indices}-knn", body=body | {"from": 0})["hits"]["hits"]
+        assert [hit["_id"] for hit in hits] == ["1"], name
 
 
 @pytest.mark.server

@@ -310,9 +310,24 @@ def test_a_search_in_two_steps(asked: list[str]) -> None:
     second = body["rescore"]["query"]["rescore_query"]["neural_sparse"]["sparse"]["query_tokens"]
     assert len(first) == 1 < len(second)
     assert first.items() <= second.items()
+    assert body["rescore"]["window_size"] == 200
     refused = osplade(*question, "--mode", "bm25")
     assert refused.exit_code == 1
     assert "ask neural-sparse" in refused.output
+
+
+@pytest.mark.server
+def test_a_search_rescored_by_another_ranking(asked: list[str]) -> None:
+    """By weights and a window of its own; what is no pair of numbers is refused."""
+    question = ["search", "the quick brown fox", *asked, "--mode", "bm25", "--rescore", "neural-sparse"]
+    how = ["--rescore-weights", "1,0.3", "--window", "50"]
+    rescore = json.loads(osplade(*question, *how, "--dry-run").stdout)["rescore"]
+    assert rescore["window_size"] == 50
+    assert "neural_sparse" in rescore["query"]["rescore_query"]
+    assert (rescore["query"]["query_weight"], rescore["query"]["rescore_query_weight"]) == (1.0, 0.3)
+    assert json.loads(osplade(*question, *how, "--json").stdout)["hits"][0]["id"] == "1"
+    assert "two numbers with a comma" in osplade(*question, "--rescore-weights", "1").output
+    assert "goes with two_step or rescore" in osplade("search", "fox", *asked, "--window", "50").output
 
 
 @pytest.mark.server
@@ -338,6 +353,21 @@ def test_the_environment_names_the_cluster(asked: list[str], node: RunningNode) 
     environment = {**os.environ, "OPENSEARCH_URL": node.url}
     result = CliRunner(env=environment).invoke(main, ["search", "fox", *asked[:2], "--json"])
     assert json.loads(result.stdout)["hits"][0]["id"] == "1"
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("mode", ["bm25", "hybrid"])
+def test_a_boost_is_a_line_of_the_explanation(asked: list[str], mode: str) -> None:
+    """It adds its number to the score, and stands beside the rankings; nonsense is refused with what to write."""
+    how = [*asked, "--mode", mode, "--json"]
+    [plain] = json.loads(osplade("search", "fox", *how).stdout)["hits"]
+    boosted = ["--boost", "id=1*0.25", "--boost", "id=2*9", "--explain"]
+    [hit] = json.loads(osplade("search", "fox", *how, *boosted).stdout)["hits"]
+    assert hit["score"] == pytest.approx(plain["score"] + 0.25)
+    assert [(one["feature"], one["score"]) for one in hit["boosts"]] == [("id=1", 0.25)]
+    assert sum(leg["contribution"] for leg in hit["legs"]) == pytest.approx(plain["score"])
+    assert "boost id=1 0.25 × 1 = 0.25" in osplade("search", "fox", *how[:-1], *boosted).stdout
+    assert "write FIELD=VALUE*BOOST" in osplade("search", "fox", *asked, "--boost", "id=1").output
 
 
 @pytest.mark.server

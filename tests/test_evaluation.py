@@ -118,7 +118,7 @@ def test_percentile_is_the_nearest_rank(values: list[float], share: int) -> None
 
 
 def test_default_modes_follow_what_the_index_has() -> None:
-    """Each ranking alone, each with BM25, all together; both forms of the sparse query where there are two."""
+    """Each ranking alone, each two of them, all together; both forms of the sparse query where there are two."""
     assert default_modes(["bm25"]) == ["bm25"]
     assert default_modes(["bm25", "knn"]) == ["bm25", "knn", "bm25+knn", "bm25+knn:rrf"]
     assert default_modes(["bm25", "weighted-terms"])[:2] == ["bm25", "weighted-terms"]
@@ -129,6 +129,7 @@ def test_default_modes_follow_what_the_index_has() -> None:
         "knn",
         "bm25+neural-sparse",
         "bm25+knn",
+        "neural-sparse+knn",
         "bm25+neural-sparse+knn",
         "bm25+neural-sparse+knn:rrf",
     ]

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from opensearchpy import OpenSearch
 from test_searcher import META, TAG, Compass, Words
 
-from opensearch_splade.errors import QueryError
+from opensearch_splade.cli.explaining import explained
+from opensearch_splade.errors import ClusterError, QueryError
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.index import index_body
 from opensearch_splade.plugin.launcher import RunningNode
-from opensearch_splade.query import AsyncSearcher, Searcher, SearchResult, similarity
+from opensearch_splade.query import (
+    LINEAR,
+    AsyncSearcher,
+    Fusion,
+    QueryPruning,
+    Searcher,
+    SearchResult,
+    constant_boost,
+    feature_boost,
+    search_fused,
+    similarity,
+)
+from opensearch_splade.query.fusion_spec import FUSION_METHODS
 from opensearch_splade.query.requirements import KNN_QUERY
+from opensearch_splade.types import Hit
 
 WORDS = ["fox", "dog", "bear", "bird", "fish", "frog", "wolf", "deer"]
 SINGLE = ["bm25", "weighted-terms", "neural-sparse", "knn"]
 FUSED = ["hybrid", "hybrid:rrf", "bm25+knn", "bm25+neural-sparse:rrf", "weighted-terms+knn"]
+METHODS = [f"hybrid:{method}" for method in FUSION_METHODS]
+ENGLISH = constant_boost(TAG, 0.25)
+BOOSTS = [ENGLISH, feature_boost("sparse.wolf", LINEAR, 0.125), {"match": {"text": "deer"}}]
 QUESTION = "fox dog bear"
 
 pytestmark = pytest.mark.server
@@ -54,12 +74,33 @@ def _documents() -> Iterator[dict[str, object]]:
         yield {**shown, "encoded": ["s1", "d1"], "sparse": weights, "dense": dense}
 
 
+def total(hit: Hit) -> float:
+    """By the formulas of the docstring of ``Hit``."""
+    weights = sum(leg.weight for leg in hit.legs)
+    fused = {
+        "arithmetic_mean": lambda: sum(leg.contribution for leg in hit.legs),
+        "geometric_mean": lambda: math.exp(sum(leg.weight * math.log(leg.normalised) for leg in hit.legs) / weights),
+        "harmonic_mean": lambda: weights / sum(leg.weight / leg.normalised for leg in hit.legs),
+    }[hit.combination]()
+    return fused + sum(part.score for part in hit.boosts)
+
+
+def worked_out(shown: str) -> float:
+    """The score of what a terminal shows: the formula of a mean, or the sum of the rankings' products."""
+    if found := re.search(r"^(?:geometric|harmonic) mean (.*) = ", shown, re.MULTILINE):
+        # Our own digits and signs alone, so that it may be evaluated.
+        written = re.sub(r"ln ([-+.e\d]+)", r"ln(\1)", found[1]).replace("×", "*")
+        assert re.fullmatch(r"[-+*/(). \deln xp]+", written)
+        return float(eval(written, {"__builtins__": {}, "ln": math.log, "exp": math.exp}))  # noqa: S307
+    return sum(map(float, re.findall(r"^[\w-]+ \S+ × \S+ = (\S+)", shown, re.MULTILINE)))
+
+
 def assert_adds_up(result: SearchResult) -> None:
     """Parts are the rankings' scores, rankings are the hit's, and nothing had to be excused."""
     assert result.hits
     assert not [notice for notice in result.notices if "add up" in notice]
     for hit in result.hits:
-        assert sum(leg.contribution for leg in hit.legs) == pytest.approx(hit.score, rel=1e-5)
+        assert total(hit) == pytest.approx(hit.score, rel=1e-5)
         for leg in hit.legs:
             assert bool(leg.why) == (leg.leg != "knn")
             if leg.why:
@@ -72,6 +113,93 @@ def assert_adds_up(result: SearchResult) -> None:
 def test_what_is_told_is_the_score(animals: dict[int, Searcher], shards: int, filter: dict | None, mode: str) -> None:
     """On one shard and on several, filtered or not, of the best hits and of those that one ranking alone has found."""
     assert_adds_up(animals[shards].search(QUESTION, mode=mode, size=150, filter=filter, explain=True))
+
+
+@pytest.mark.parametrize("mode", METHODS)
+@pytest.mark.parametrize("shards", [1, 3])
+@pytest.mark.parametrize("weights", [None, [1, 3, 2]])
+def test_every_fusion_is_explained(
+    animals: dict[int, Searcher], weights: list[int] | None, shards: int, mode: str
+) -> None:
+    """Sums add up and means come out, whatever makes the legs comparable, on one shard and on three."""
+    found = animals[shards].search(QUESTION, mode=mode, weights=weights, size=150, explain=True)
+    assert_adds_up(found)
+    assert {hit.combination for hit in found.hits} == {Fusion.parse(mode.removeprefix("hybrid:")).combination}
+    for hit in found.hits:
+        assert worked_out(explained(hit, 3).plain) == pytest.approx(hit.score, rel=2e-5)
+
+
+@pytest.mark.parametrize("mode", [*SINGLE, *METHODS])
+@pytest.mark.parametrize("filter", [None, TAG])
+@pytest.mark.parametrize("shards", [1, 3])
+def test_boosts_have_lines_of_their_own(
+    animals: dict[int, Searcher], shards: int, filter: dict | None, mode: str
+) -> None:
+    """They add to the score, are no part of any leg, and the legs are what they are without them."""
+    asked = {"mode": mode, "filter": filter, "explain": True}
+    plain = animals[shards].search(QUESTION, **asked, size=200)  # of the same pool
+    found = animals[shards].search(QUESTION, **asked, size=100, boosts=BOOSTS)
+    assert_adds_up(found)
+    assert [hit.score for hit in found.hits] == sorted((hit.score for hit in found.hits), reverse=True)
+    known = {hit.id: hit for hit in plain.hits}
+    for hit in found.hits:
+        words = dict.fromkeys(hit.text.split())
+        expected = ["metadata.lang=en"] * (hit.metadata["lang"] == "en") + ["sparse.wolf"] * ("wolf" in words)
+        assert [part.feature for part in hit.boosts][: len(expected)] == expected
+        assert len(hit.boosts) == len(expected) + ("deer" in words)
+        if hit.id in known:
+            legs = zip(hit.legs, known[hit.id].legs, strict=True)
+            assert all(one.score == pytest.approx(other.score, rel=1e-5) for one, other in legs)
+    assert len(known.keys() & {hit.id for hit in found.hits}) > 50
+
+
+@pytest.mark.parametrize("mode", ["bm25", "hybrid", "hybrid:linear"])
+def test_pages_with_boosts_are_cuts_of_one_ranking(animals: dict[int, Searcher], mode: str) -> None:
+    """Page by page the same hits as at once, asked alone or with other questions; a boost may lift any candidate."""
+    boosts = [constant_boost(TAG, 20.0)]
+    whole = animals[3].search(QUESTION, mode=mode, size=60, boosts=boosts).hits
+    pages = [animals[3].search(QUESTION, mode=mode, size=20, start=start, boosts=boosts) for start in (0, 20, 40)]
+    assert [hit.id for page in pages for hit in page.hits] == [hit.id for hit in whole]
+    assert {hit.metadata["lang"] for hit in whole} == {"en"}
+    [many, _] = animals[3].search_many([QUESTION, "fish"], mode=mode, size=60, boosts=boosts)
+    assert many.hits == whole
+
+
+def test_boosts_that_cannot_be(animals: dict[int, Searcher]) -> None:
+    """Refused before anything is sent, with what to do instead; those that the server refuses name its reason."""
+    with pytest.raises(QueryError, match=r"no part of one body.*:linear"):
+        animals[1].body(QUESTION, boosts=[ENGLISH])
+    with pytest.raises(QueryError, match="leave out two_step, or the boosts"):
+        animals[1].search(QUESTION, mode="neural-sparse", boosts=[ENGLISH], two_step=QueryPruning(top_k=1))
+    with pytest.raises(QueryError, match="a JSON object with one key"):
+        animals[1].search(QUESTION, boosts=[{}])
+    for mode in ("bm25", "hybrid"):
+        with pytest.raises(ClusterError, match=r"unknown query \[tern\]"):
+            animals[1].search(QUESTION, mode=mode, boosts=[{"tern": {"a": 1}}])
+
+
+@pytest.mark.parametrize("mode", METHODS)
+@pytest.mark.parametrize("shards", [1, 3])
+def test_fusion_on_the_client_is_explained_alike(animals: dict[int, Searcher], shards: int, mode: str) -> None:
+    """It adds up to its own score, and where the pools are the same (one shard), it tells what the server's does."""
+    fusion = replace(Fusion.parse(mode.removeprefix("hybrid:")), weights=(1, 3, 2))
+    found = search_fused(animals[shards], QUESTION, mode=mode, fusion=fusion, size=100, explain=True)
+    for hit in found.hits:
+        assert total(hit) == pytest.approx(hit.score, rel=1e-5)
+        for leg in hit.legs:
+            if leg.why:
+                assert sum(part.score for part in leg.why) == pytest.approx(leg.score, rel=1e-5)
+    assert [hit.id for hit in found.hits] == [
+        hit.id for hit in search_fused(animals[shards], QUESTION, mode=mode, fusion=fusion, size=100).hits
+    ]
+    theirs = animals[1].search(QUESTION, mode=mode, weights=fusion.weights, size=20, explain=True).hits
+    own = {hit.id: hit for hit in found.hits}
+    if shards == 1 and mode != "hybrid:linear":
+        for hit in theirs:
+            for leg, other in zip(hit.legs, own[hit.id].legs, strict=True):
+                assert (leg.leg, leg.weight) == (other.leg, other.weight)
+                assert leg.score == pytest.approx(other.score, rel=1e-6)
+                assert [part.feature for part in leg.why] == [part.feature for part in other.why]
 
 
 def test_weights_are_part_of_it(animals: dict[int, Searcher]) -> None:

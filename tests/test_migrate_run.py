@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from opensearch_splade.migration.job import Job
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.launcher import RunningNode
-from opensearch_splade.query import Searcher
+from opensearch_splade.plugin.query_weights import load_query_weights
+from opensearch_splade.query import Feedback, Searcher
 from opensearch_splade.types import DOT
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ def test_the_new_index_is_asked_and_explained_like_any(client: OpenSearch, index
             assert (hit.title, hit.text) == (stored["title"], stored["body"])
             assert hit.metadata == {name: stored[name] for name in ("id", "price", "tags", "parts")}
             assert sum(leg.contribution for leg in hit.legs) == pytest.approx(hit.score, rel=1e-5)
+    pages = list(searcher.exhaust("engine of the island", mode="hybrid", page=20))
+    assert len({hit.id for page in pages for hit in page.hits}) == 60
+    expanded = searcher.search("engine", mode="neural-sparse", feedback=Feedback.parse("rm3:3:10:0.5"), explain=True)
+    assert expanded.hits
+    assert ["features added" in notice for notice in expanded.notices] == [True]
     [listed] = searcher.search_many(["engine"], mode="hybrid", ids_only=True)
     assert not isinstance(listed, Exception)
     assert all(hit.id.startswith("d") for hit in listed.hits)
@@ -163,7 +170,7 @@ def test_in_place_a_newer_document_is_not_written_over(client: OpenSearch, index
         client.update(index=old, id="d7", body={"doc": {"body": "written meanwhile"}})
         return iter(held)
 
-    with Copier(job, pace=meanwhile) as copier:
+    with Copier(job, through=meanwhile) as copier:
         copier.round()
         assert copier.copied.superseded == 1
     stored = sources(client, old)["d7"]
@@ -224,6 +231,23 @@ def test_rank_features_become_token_ids_and_back(client: OpenSearch, index_name:
     assert IndexMeta.read(client, second).sparse == replace(
         IndexMeta.read(client, first).sparse or pytest.fail("no sparse field"), seismic=there.rules.seismic
     )
+
+
+def test_query_weights_are_counted_over_the_documents(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
+    """Each document once, whatever came twice; what others keep in the mapping's ``_meta`` stays."""
+    old, new = f"{index_name}-old", f"{index_name}-new"
+    make_old(client, old, 40)
+    client.indices.put_mapping(index=old, body={"_meta": {"owner": "search team"}})
+    bring_over(open_job(client, tmp_path, old, new, bundle="splade-tiny", query_weights="idf"))
+    fill(client, old, range(5))
+    bring_over(open_job(client, tmp_path, old, new, bundle="splade-tiny", query_weights="idf"))
+    assert client.indices.get_mapping(index=new)[new]["mappings"]["_meta"]["owner"] == "search team"
+    place = IndexMeta.read(client, new).query_weights
+    assert place is not None
+    table = load_query_weights(client, place)
+    holding = sum("fox" in f"{one['title']} {one['body']}".split() for one in map(record, range(40)))
+    assert 0 < holding < 40
+    assert table["fox"] == round(math.log1p((40 - holding + 0.5) / (holding + 0.5)), 4)
 
 
 @pytest.mark.parametrize(

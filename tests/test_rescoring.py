@@ -9,7 +9,16 @@ from four_documents import Table, index_four_documents
 
 from opensearch_splade.errors import QueryError
 from opensearch_splade.plugin.capabilities import probe
-from opensearch_splade.query import PrunedQueries, QueryPruning, Searcher, rescored, search_body
+from opensearch_splade.query import (
+    Options,
+    PrunedQueries,
+    QueryPruning,
+    Searcher,
+    SearchResult,
+    Wanted,
+    rescored,
+    search_body,
+)
 from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
@@ -58,6 +67,22 @@ def test_what_the_server_would_refuse_or_misread(body: Json, query: Json, how: d
         rescored(body, query, **{"window": 10, **how})
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rescore": "knn"}, "rescore by 'knn': choose one of bm25"),
+        ({"rescore": "bm25", "two_step": QueryPruning(top_k=1)}, "already; leave the rescoring out"),
+        ({"rescore": "bm25", "explain": True}, "a rescored hit is not explained"),
+        ({"rescore_weights": (1.0, 2.0)}, "go with rescore"),
+        ({"window": 50}, "goes with two_step or rescore"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
+    """Are refused before a question is encoded, since the server would leave one of them out silently."""
+    with pytest.raises(QueryError, match=message):
+        Wanted(**options)
+
+
 WORDS = {"fox": 3.0, "dog": 1.0, "run": 0.5}
 
 
@@ -103,3 +128,37 @@ def test_bm25_is_rescored_by_the_sparse_clause(client: OpenSearch, searchers: tu
     assert list(alone.items()) == [("a", 6.0), ("b", 4.5), ("d", 3.25)]
     both = scores(client, index, rescored(first, clause, window=10, weights=(2, 3)))
     assert both == pytest.approx({key: 2 * lexical[key] + 3 * alone[key] for key in alone})
+
+
+@pytest.mark.server
+def test_a_searcher_rescores(client: OpenSearch, searchers: tuple[Searcher, Searcher]) -> None:
+    """Scores are those of the bodies above, alone and for many questions; the page is cut and the filter holds."""
+    whole, _ = searchers
+    index, question = whole.target.index, "fox run"
+    lexical = scores(client, index, whole.body(question, mode="bm25"))
+    second = scores(client, index, whole.body(question, mode="weighted-terms"))
+    asked: Options = {"mode": "bm25", "rescore": "weighted-terms", "window": 20}
+    assert {hit.id: hit.score for hit in whole.search(question, **asked).hits} == {key: second[key] for key in lexical}
+    both: Options = {**asked, "rescore_weights": (2.0, 3.0)}
+    [found] = whole.search_many([question], **both)
+    assert isinstance(found, SearchResult)
+    assert {hit.id: hit.score for hit in found.hits} == pytest.approx(
+        {key: 2 * lexical[key] + 3 * second[key] for key in lexical}
+    )
+    assert whole.body(question, **both)["rescore"]["window_size"] == 20
+    filter_ = {"ids": {"values": ["b", "d"]}}
+    assert [hit.id for hit in whole.search(question, start=1, size=1, filter=filter_, **asked).hits] == ["d"]
+    with pytest.raises(QueryError, match="a hybrid cannot be rescored"):
+        whole.body(question, mode="bm25+neural-sparse", rescore="bm25")
+
+
+@pytest.mark.server
+def test_a_rescored_hit_needs_the_vectors_of_both_rankings(
+    client: OpenSearch, searchers: tuple[Searcher, Searcher]
+) -> None:
+    """A hit that another bundle encoded is told of where a sparse ranking scores it, though bm25 has found it."""
+    whole, _ = searchers
+    client.update(index=whole.target.index, id="a", body={"doc": {"encoded": ["other"]}}, params={"refresh": "true"})
+    assert not whole.search("fox", mode="bm25").notices
+    [notice] = whole.search("fox", mode="bm25", rescore="neural-sparse").notices
+    assert "1 of 3 hits (e.g. 'a') were not encoded by the bundle that asks" in notice

@@ -14,7 +14,7 @@ from opensearch_splade.errors import QueryError, SourceError
 from opensearch_splade.evaluation.system_spec import SIDES, SystemSpec
 from opensearch_splade.evaluation.systems_file import read_systems
 from opensearch_splade.evaluation.templates import Template
-from opensearch_splade.query import Mode, QueryPruning, SeismicSearch
+from opensearch_splade.query import DocumentScore, Feedback, Mode, QueryPruning, SeismicSearch
 
 JSON_VALUES = st.recursive(
     st.none() | st.integers(-9, 9) | st.text(), lambda each: st.lists(each, max_size=2), max_leaves=3
@@ -30,13 +30,21 @@ SHARED: dict[str, Any] = {
     "filter": st.none() | st.dictionaries(st.text(min_size=1), JSON_VALUES, min_size=1, max_size=2),
     "tuned_on": st.text(max_size=9),
 }
+FEEDBACK = st.none() | st.builds(Feedback, st.integers(1, 99), st.integers(1, 99), st.sampled_from([0.5, 0.85]))
 SPECS = st.one_of(
     st.builds(SystemSpec, TWO_LEGS, weights=st.just(()) | st.tuples(WEIGHT, WEIGHT), **SHARED),
     st.builds(
         SystemSpec,
         st.just(Mode.parse("neural-sparse")),
+        feedback=FEEDBACK,
         two_step=st.builds(QueryPruning, top_k=st.integers(1, 9)),
         window=st.integers(1, 999),
+        **SHARED,
+    ),
+    st.builds(
+        SystemSpec,
+        st.just(Mode.parse("neural-sparse")),
+        passages=st.builds(DocumentScore, st.sampled_from(["sum", "avg"]), st.integers(0, 3), st.just(0.25)),
         **SHARED,
     ),
     st.builds(SystemSpec, st.just(Mode.parse("bm25")), rescore=st.just("weighted-terms"), **SHARED),
@@ -73,6 +81,9 @@ def test_a_spec_reads_back(spec: SystemSpec) -> None:
         ("neural-sparse two-step=top_k:3 rescore=bm25", "leave rescore out"),
         ("bm25+knn rescore=neural-sparse", "rescore goes with one ranking"),
         ("bm25 rescore=knn", "choose one of bm25, weighted-terms, neural-sparse"),
+        ("bm25+knn boost=static.words:log:1", "goes with one ranking of one stage, or with a linear combination"),
+        ("bm25 rescore=neural-sparse boost=a=b*1", "goes with one ranking of one stage"),
+        ("bm25 boost=words", "write FIELD=VALUE"),
         ("bm25 window=100", "window goes with two-step or rescore"),
         ('template=x.json filter={\\"a\\":1}', "write it into the template"),
     ],

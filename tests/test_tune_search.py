@@ -229,6 +229,20 @@ def test_the_command_refuses_leaks(tmp_path: Path, splits, options, message) -> 
     assert message in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("", ""),
+        ("bm25+knn:rrf weights=1,2", "--mode bm25+knn:rrf --weights 1,2"),
+        ("neural-sparse two-step=top_k:8 window=500", "--mode neural-sparse --two-step top_k:8 --window 500"),
+        ("bm25 weights=1,0.3 rescore=neural-sparse", "--mode bm25 --rescore-weights 1,0.3 --rescore neural-sparse"),
+    ],
+)
+def test_a_spec_as_options_of_a_search(spec: str, options: str) -> None:
+    """Keys are options, but for the weights of a rescoring, which a search tells from those of a hybrid."""
+    assert options_of(spec) == options
+
+
 @pytest.mark.server
 def test_the_command_tunes(tmp_path: Path, node, index_name) -> None:
     """By training questions for test ones, and within one split; what it prints can be asked."""
@@ -237,7 +251,8 @@ def test_the_command_tunes(tmp_path: Path, node, index_name) -> None:
     how = ["--bundle", "splade-tiny", "--dense-bundle", "minilm-l6", "--dead-letters", str(tmp_path / "dead.jsonl")]
     done = CliRunner().invoke(main, ["ingest", folder, *where, *how, "--no-ledger"])
     assert done.exit_code == 0, done.output
-    result = CliRunner().invoke(main, ["tune-search", folder, *where, "--leave-out-overlap", "--json"])
+    kept = ["--save-rescorer", str(tmp_path / "model.json")]
+    result = CliRunner().invoke(main, ["tune-search", folder, *where, "--leave-out-overlap", *kept, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     hybrid = found["tuned"][0]
@@ -249,6 +264,11 @@ def test_the_command_tunes(tmp_path: Path, node, index_name) -> None:
     options = options_of(hybrid["spec"]).split()
     searched = CliRunner().invoke(main, ["search", "fox animal", *where, *options, "--json"])
     assert json.loads(searched.stdout)["hits"][0]["id"] == "fox"
+    learned = ["search", "fox animal", *where, "--rescorer", kept[1]]
+    searched = CliRunner().invoke(main, [*learned, "--json"])
+    assert json.loads(searched.stdout)["hits"][0]["id"] == "fox"
+    beside = CliRunner().invoke(main, [*learned, "--two-step", "top_k:8"])
+    assert "with, as they are: no --two-step" in beside.stderr
     wrong = CliRunner().invoke(main, ["search", "fox", *where, "--mode", "bm25+knn", "--weights", "1,x"])
     assert "--weights 1,x: numbers with commas" in wrong.stderr
     crossed = ["--split", "test", "--cross-validate", "--folds", "3", "--save", str(tmp_path / "saved.json")]

@@ -179,6 +179,7 @@ def test_a_searcher_asks_in_two_steps(searcher: Searcher, mode: str, filter_: Js
     assert [hit.id for hit in two.hits] == ["b", "a", "d"]
     assert all(hit == one[hit.id] for hit in two.hits)
     assert [hit.id for hit in searcher.search("fox dog run", two_step=TOP, size=1, start=1, **asked).hits] == ["a"]
+    assert searcher.body("fox dog run", two_step=TOP, window=500, **asked)["rescore"]["window_size"] == 500
 
 
 @pytest.mark.server

@@ -5,10 +5,11 @@ Vectors of two models have the same shape and rank plausibly against each other;
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from opensearch_splade.errors import TargetError
+from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Json
 
@@ -148,34 +149,6 @@ class AddedMeta:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptMeta:
-    """Of an index that keeps documents as others wrote them: what their text is, and what our fields are called there.
-
-    Attributes:
-        texts: Their fields of text (``a.b`` for the member ``b`` of ``a``), in the order that a passage has them in.
-        title: Their field of the title; empty where they have none.
-        names: Our field to what it is called where documents have a field of that name, e.g. ``id`` to ``osplade_id``.
-    """
-
-    texts: tuple[str, ...]
-    title: str = ""
-    names: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "texts", tuple(self.texts))  # JSON gives lists
-
-    @property
-    def spoken(self) -> tuple[str, ...]:
-        """All fields of text, the title first."""
-        return (self.title, *self.texts) if self.title else self.texts
-
-    def read(self, source: Mapping[str, Any]) -> tuple[str, str]:
-        """Title and text of a document; of fields that hold several strings all of them."""
-        texts = [text for field in self.texts for text in _strings(source, field)]
-        return " ".join(_strings(source, self.title)) if self.title else "", "\n\n".join(texts)
-
-
-@dataclass(frozen=True, slots=True)
 class LedgerMeta:
     """The ledger that knows every document of the index.
 
@@ -224,6 +197,22 @@ class IndexMeta:
         with asking(index):
             mappings = client.indices.get_mapping(index=index)
         return cls.from_mappings(index, mappings)
+
+    def write(self, client: Any, index: str) -> None:
+        """Tells the cluster; what others keep in the mapping's ``_meta`` stays.
+
+        Args:
+            client: An ``opensearchpy.OpenSearch``.
+            index: An index, or an alias of one.
+
+        Raises:
+            TargetError: There is no such index.
+            ClusterError: The cluster does not answer or refuses.
+        """
+        with asking(index):
+            for name, entry in client.indices.get_mapping(index=index).items():
+                whole = {**entry["mappings"].get("_meta", {}), **self.to_json()}
+                client.indices.put_mapping(index=name, body={"_meta": whole})
 
     @classmethod
     def from_mappings(cls, name: str, response: Mapping[str, Any]) -> IndexMeta:
@@ -305,20 +294,6 @@ class IndexMeta:
                     f"but the bundle given has fingerprint {given}: use {own.bundle!r}, "
                     "or encode the documents anew into another index"
                 )
-
-
-def _strings(value: Any, path: str) -> list[str]:
-    """What stands at ``a.b``: in one member, in members of members, or in each object of a list."""
-    if isinstance(value, list | tuple):
-        return [text for one in value for text in _strings(one, path)]
-    if not path:
-        return [value] if isinstance(value, str) and value.strip() else []
-    if not isinstance(value, dict):
-        return []
-    if path in value:
-        return _strings(value[path], "")
-    head, _, rest = path.partition(".")
-    return _strings(value.get(head), rest) if rest else []
 
 
 def _vectors(meta: IndexMeta) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from opensearch_splade.errors import CapabilityError
 
@@ -23,6 +23,10 @@ has three: ``.``, ``...`` and ``##.``."""
 
 Json = dict[str, Any]
 """A JSON object as the OpenSearch client takes and returns it."""
+
+
+Combination = Literal["arithmetic_mean", "geometric_mean", "harmonic_mean"]
+"""What makes one score of those of several rankings."""
 
 
 def feature_name(token: str) -> str:
@@ -188,11 +192,19 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """One feature's share of a hit's score: ``query_weight * stored_weight``."""
+    """One feature's share of a hit's score: ``query_weight * stored_weight``.
+
+    Attributes:
+        feature: Its name.
+        query_weight: As sent.
+        stored_weight: Of the document, as the index keeps it.
+        added: Whether feedback brought it: the question itself did not have it.
+    """
 
     feature: str
     query_weight: float
     stored_weight: float
+    added: bool = False
 
     @property
     def score(self) -> float:
@@ -202,13 +214,13 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class LegScore:
-    """What one ranking gave to a hit: ``weight * normalised``.
+    """What one ranking gave to a hit.
 
     Attributes:
         leg: ``bm25``, ``weighted-terms``, ``neural-sparse`` or ``knn``.
         score: In that ranking, by the server.
-        normalised: What the fusion made of it: a number in [0, 1], or 1 / (60 + rank) of RRF; 0 where the hit matches
-            but is not among the candidates of this ranking. Of a ranking asked alone the score.
+        normalised: What the fusion made of it: a number in [0, 1], or 1 / (60 + rank) of RRF, or a z-score. Of a
+            ranking asked alone, and of a linear combination, the score.
         weight: Of the ranking in the fusion.
         why: The parts of ``score``, strongest first; kNN has none.
     """
@@ -221,7 +233,7 @@ class LegScore:
 
     @property
     def contribution(self) -> float:
-        """The product: a summand of the hit's score."""
+        """The product: a summand of the hit's score, where that is an arithmetic mean."""
         return self.weight * self.normalised
 
 
@@ -238,6 +250,10 @@ class Hit:
         why: What each feature gave, strongest first; empty unless the search was asked to explain.
         passage: Which part of the text that is of, where a document has passages within it.
         legs: What each ranking gave; empty unless the search was asked to explain.
+        combination: What made one score of the legs: the sum of contributions (``arithmetic_mean``), or with weights w
+            and normalised scores s of the legs that found it ``exp(sum(w ln s) / sum(w))`` (``geometric_mean``) or
+            ``sum(w) / sum(w / s)`` (``harmonic_mean``).
+        boosts: What each boost added to that; those that the hit does not match are left out.
     """
 
     id: str
@@ -248,3 +264,5 @@ class Hit:
     why: Sequence[Contribution] = ()
     passage: str = ""
     legs: Sequence[LegScore] = ()
+    combination: Combination = "arithmetic_mean"
+    boosts: Sequence[Contribution] = ()
