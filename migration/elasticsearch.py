@@ -174,7 +174,7 @@ class _Translation:
         if objects := objects - set(self.drop):
             raise MigrationError(
                 f"{path or 'the mapping'} has a field {clash!r} and one that its name begins with (subobjects: false); "
-                f"OpenSearch has such names too, and then no objects: leave {', '.join(sorted(objects))} behind with --drop."
+                f"OpenSearch has no objects beside such names: leave {', '.join(sorted(objects))} behind with --drop."
             )
         about["disable_objects"] = True
 

@@ -172,7 +172,10 @@ class Job:
 
 def client_of_source(spec: MigrationSpec, client: OpenSearch) -> OpenSearch:
     """The client for the source, which is on the target's cluster or on another one."""
-    return connect(spec.source_url, **spec.credentials) if spec.is_elsewhere else client
+    if not spec.is_elsewhere:
+        return client
+    user, password = spec.credentials
+    return connect(spec.source_url, user=user, password=password)
 
 
 def default_folder(target: str) -> Path:

@@ -112,12 +112,12 @@ class MigrationSpec(BaseModel):
         return self.source.rpartition("/")[0] if self.is_elsewhere else ""
 
     @property
-    def credentials(self) -> dict[str, str]:
-        """User and password of the source's cluster, as ``connect`` takes them: of its URL, else of the environment."""
+    def credentials(self) -> tuple[str, str]:
+        """User and password for the source's cluster: of its URL, else of the environment, else empty."""
         user, _, password = self.login.get_secret_value().partition(":")
         user = unquote(user) or os.environ.get("OPENSEARCH_SOURCE_USER", "")
         password = unquote(password) or os.environ.get("OPENSEARCH_SOURCE_PASSWORD", "")
-        return {"user": user, "password": password} if user and password else {}
+        return (user, password) if user and password else ("", "")
 
     @classmethod
     def read(cls, path: Path | None = None, **given: Any) -> MigrationSpec:

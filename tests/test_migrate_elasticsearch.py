@@ -86,7 +86,7 @@ def test_what_was_searched_there_is_searched_here(client: OpenSearch, index_name
 def test_a_name_that_goes_on_from_another(client: OpenSearch, index_name: str) -> None:
     """``time`` beside ``time.max``: no object can have both, so there are none; what is one has to be left behind."""
     capabilities = probe(client)
-    with pytest.raises(MigrationError, match="and then no objects: leave latency behind with --drop"):
+    with pytest.raises(MigrationError, match="no objects beside such names: leave latency behind with --drop"):
         as_brought(FLAT, capabilities)
     spec = SPEC.model_copy(update={"drop": ("latency", "time.min")})
     body = body_of(as_brought(FLAT, capabilities, spec), capabilities, spec)

@@ -117,7 +117,11 @@ def test_all_of_an_index_comes_over(
     there.index(index=f"{index_name}-whole", id="routed", body=as_here(60), params={"routing": "elsewhere"})
     there.indices.put_settings(index=f"{index_name}-whole", body={"index.blocks.write": True})
     old, new = f"{index_name}-old", f"{index_name}-new"
-    there.indices.split(index=f"{index_name}-whole", target=old, body={"settings": {"index.number_of_shards": 2}})
+    there.indices.split(
+        index=f"{index_name}-whole",
+        target=old,
+        body={"settings": {"index.number_of_shards": 2, "index.number_of_replicas": 0}},
+    )
     there.cluster.health(index=old, params={"wait_for_status": "green"})
     there.indices.put_settings(index=old, body={"index.blocks.write": None})
     there.indices.close(index=old)
@@ -247,9 +251,9 @@ def test_a_password_is_neither_shown_nor_written(
     spec = MigrationSpec(source=at(older, old), target=new)
     told += repr(spec) + str(spec) + spec.model_dump_json()
     assert not [secret for secret in secrets if secret in told]
-    assert spec.credentials == {"user": "someone", "password": PASSWORD}
+    assert spec.credentials == ("someone", PASSWORD)
     kept = State.open(tmp_path / "state").record.spec
-    assert kept.credentials == {}
+    assert kept.credentials == ("", "")
     assert kept.source == f"{older.url}/{old}"
     monkeypatch.setenv("OPENSEARCH_SOURCE_USER", "someone")
     monkeypatch.setenv("OPENSEARCH_SOURCE_PASSWORD", PASSWORD)
