@@ -190,7 +190,7 @@ def test_a_restart_of_the_other_cluster_is_survived(
                 restarts.append(start(older.home, port).url)
             yield document
 
-    with Copier(job, pace=restarting) as copier:
+    with Copier(job, through=restarting) as copier:
         with connect(older.url) as there:
             there.delete(index=old, id="d39")
             there.indices.refresh(index=old)
