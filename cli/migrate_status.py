@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from opensearch_splade.cli import migration_options, options
+from opensearch_splade.migration.job import client_of_source
 from opensearch_splade.migration.status import ShardStatus, Status
 from opensearch_splade.migration.status import status as ask
 from opensearch_splade.plugin.client import connect
@@ -30,8 +31,7 @@ def status(url: str | None, *, insecure: bool, folder: Path | None, as_json: boo
     """
     state = migration_options.opened(folder)
     client = connect(url, insecure=insecure)
-    spec = state.record.spec
-    found = ask(client, connect(spec.source_url) if spec.is_elsewhere else client, state)
+    found = ask(client, client_of_source(state.record.spec, client), state)
     if as_json:
         click.echo(orjson.dumps(to_json(found, state.folder)))
     else:

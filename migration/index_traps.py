@@ -38,9 +38,10 @@ def index_traps(source: SourceIndex, spec: MigrationSpec, body: Json) -> Iterato
         )
     if spec.is_elsewhere:
         yield note(
-            f"the source is on another cluster ({spec.source_url.rpartition('@')[2]}): it is only read; plugins, "
+            f"the source is on another cluster ({spec.source_url}): it is only read; plugins, "
             "pipelines and templates there are not brought over"
         )
+        yield from map(note, source.notes)
 
 
 def names(kept: KeptMeta | None) -> Iterator[Finding]:
