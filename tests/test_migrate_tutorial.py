@@ -41,7 +41,7 @@ def test_every_block_does_what_it_says(node: RunningNode, client: OpenSearch, in
     assert list(client.indices.get_alias(name=name)) == [f"{name}-v2"]
     assert not client.indices.exists(index=f"{name}-v1")
     meta = IndexMeta.read(client, name)
-    assert None not in (meta.sparse, meta.dense, meta.kept)
+    assert None not in (meta.sparse, meta.kept)
     assert client.get(index=name, id="ours")["_source"]["sparse"]
     assert (tmp_path / "compare.html").stat().st_size > 1000
     assert "0 there already" in said
