@@ -64,7 +64,7 @@ def plan(
     if as_json:
         click.echo(orjson.dumps(to_json(found)))
     else:
-        show(found, Console(highlight=False, soft_wrap=True), with_diff=with_diff)
+        show(found, Console(highlight=False), with_diff=with_diff)
     if not found.go:
         raise SystemExit(3)
 

@@ -37,6 +37,7 @@ def run(url: str | None, *, insecure: bool, again: bool, follow: bool, as_json: 
       osplade migrate run --source products --target products-sparse
       osplade migrate run --config migration.toml --max-docs-per-second 200
       osplade migrate run --follow
+      osplade migrate run --max-docs-per-second 50   (goes on with the only migration here, more slowly)
     """
     job = migration_options.open_job(url, insecure=insecure, **given)
     console = Console(stderr=True)

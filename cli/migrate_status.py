@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from opensearch_splade.cli import migration_options, options
+from opensearch_splade.migration.job import client_of_source
 from opensearch_splade.migration.status import ShardStatus, Status
 from opensearch_splade.migration.status import status as ask
 from opensearch_splade.plugin.client import connect
@@ -30,8 +31,7 @@ def status(url: str | None, *, insecure: bool, folder: Path | None, as_json: boo
     """
     state = migration_options.opened(folder)
     client = connect(url, insecure=insecure)
-    spec = state.record.spec
-    found = ask(client, connect(spec.source_url) if spec.is_elsewhere else client, state)
+    found = ask(client, client_of_source(state.record.spec, client), state)
     if as_json:
         click.echo(orjson.dumps(to_json(found, state.folder)))
     else:
@@ -52,9 +52,9 @@ def show(found: Status, console: Console) -> None:
     for step in found.steps:
         told = ", ".join(f"{name} {_told(value)}" for name, value in step.found.items() if _is_short(value))
         console.print(f"  {step.at:%Y-%m-%d %H:%M:%S} UTC  {step.step:<12} {told}", markup=False)
-    console.print(
-        f"documents: {_count(found.source_documents)} in the old, {_count(found.target_documents)} in the new"
-    )
+    refreshed = ", as of its last refresh" if found.target_documents != found.source_documents else ""
+    counts = [_count(number) for number in (found.source_documents, found.target_documents)]
+    console.print(f"documents: {counts[0]} in the old, {counts[1]} in the new{refreshed}")
     console.print(_table(found.shards)) if found.shards else None
     if found.dead:
         console.print(f"{found.dead:,} documents were refused: see dead-letters.jsonl of the state")

@@ -74,15 +74,15 @@ def spec(function: _Decorated) -> _Decorated:
 def open_job(
     url: str | None, *, insecure: bool, config: Path | None = None, folder: Path | None = None, **given: Any
 ) -> Job:
-    """The job of a spec, or of a state folder alone.
+    """The job of a spec; where neither source nor target is said, of a state folder, with what is said otherwise now.
 
     Raises:
         MigrationError: Neither says what is to be done.
     """
     client = connect(url, insecure=insecure)
-    if config is None and not any(given.values()):
-        record = opened(folder)
-        return Job.open(record.record.spec, client, record.folder)
+    if config is None and not (given.get("source") or given.get("target")):
+        there = opened(folder)
+        return Job.open(there.record.spec.but(**given), client, there.folder)
     return Job.open(MigrationSpec.read(config, **given), client, folder)
 
 
@@ -94,8 +94,10 @@ def opened(folder: Path | None) -> State:
     """
     if folder is not None:
         return State.open(folder)
-    found = sorted(path.parent for path in Path().glob(f"{default_folder('*')}/migration.json"))
+    states = (State.open(path.parent) for path in sorted(Path().glob(f"{default_folder('*')}/migration.json")))
+    found = [one for one in states if one.step]  # the others came to nothing, as by a wrong option
     if len(found) != 1:
-        there = f"there are {len(found)} here ({', '.join(map(str, found))})" if found else "there is none here"
-        raise MigrationError(f"Which migration? {there}: name its folder with --state, or say --source and --target.")
-    return State.open(found[0])
+        folders = ", ".join(str(one.folder) for one in found)
+        told = f"there are {len(found)} here ({folders})" if found else "there is none here"
+        raise MigrationError(f"Which migration? {told}: name its folder with --state, or say --source and --target.")
+    return found[0]

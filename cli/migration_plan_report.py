@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
-from opensearch_splade.migration.finding import Severity
+from opensearch_splade.migration.finding import Finding, Severity, many
 from opensearch_splade.migration.forecast import Estimate
 from opensearch_splade.migration.plan import Forecast, Plan
 
 _STYLES: dict[Severity, str] = {"stop": "bold red", "warn": "yellow", "note": "cyan"}
+_DIFF = {"+": "green", "-": "red", "@": "cyan"}
+_INDENT = 8
 _PLUGINS = "opensearch-"
+_FIELDS, _SETTINGS = "mappings.properties.", "settings.index."
 
 
 def to_json(plan: Plan) -> dict[str, Any]:
@@ -62,62 +66,113 @@ def _forecast(forecast: Forecast | None) -> dict[str, Any] | None:
 
 def show(plan: Plan, console: Console, *, with_diff: bool = True) -> None:
     """For people."""
+    _section(console, "Cluster", _cluster(plan))
+    _section(console, "Old index", _old(plan))
+    _section(console, "New index", _new(plan))
+    for line in plan.diff.lines if with_diff else ():
+        console.print(Text(f"    {line}", _DIFF.get(line[:1], "dim")), soft_wrap=True)
+    if plan.forecast and plan.rehearsal:
+        tried = many(plan.rehearsal.documents, "document")
+        _section(console, f"Forecast, by {tried} tried just now", _figures(plan, plan.forecast))
+    _section(console, "Findings", () if plan.findings else ("none",))
+    for finding in plan.findings:
+        _finding(console, finding)
+    console.print(_verdict(plan), soft_wrap=True)
 
-    def say(text: str = "", style: str = "") -> None:
-        console.print(Text(text, style))
 
-    job, old = plan.job, plan.old
-    say("Cluster", "bold")
-    say(f"  OpenSearch {job.capabilities.version_text} with {', '.join(_plugins(plan)) or 'no plugins'}")
-    say(f"  {plan.cluster.name}: {plan.cluster.status}, {plan.cluster.shards:,} shards")
+def _verdict(plan: Plan) -> Text:
+    stops, warnings = (sum(finding.severity == severity for finding in plan.findings) for severity in ("stop", "warn"))
+    if stops:
+        return Text(f"no-go: see the {many(stops, 'finding')} marked stop", "bold red")
+    first = f" ({many(warnings, 'warning')} to look at first)" if warnings else ""
+    return Text(f"go{first}: next is osplade migrate run with the same options", "bold green")
+
+
+def _section(console: Console, head: str, lines: Iterable[str]) -> None:
+    console.print(Text(head, "bold"))
+    for line in lines:
+        console.print(Text(f"  {line}"), soft_wrap=True)
+
+
+def _finding(console: Console, finding: Finding) -> None:
+    """Its lines stand below each other on a terminal, and are left whole for whoever searches in them."""
+    told = Text(finding.what)
+    if finding.remedy:
+        told.append(f"\n→ {finding.remedy}", "bold")
+    lines = told.wrap(console, console.width - _INDENT) if console.is_terminal else told.split("\n")
+    label = Text(f"  {finding.severity:<{_INDENT - 2}}", _STYLES[finding.severity])
+    for line in lines:
+        console.print(label + line, soft_wrap=True)
+        label = Text(" " * _INDENT)
+
+
+def _cluster(plan: Plan) -> Iterator[str]:
+    yield f"OpenSearch {plan.job.capabilities.version_text} with {', '.join(_plugins(plan)) or 'no plugins'}"
+    yield f"{plan.cluster.name}: {plan.cluster.status}, {many(plan.cluster.shards, 'shard')}"
     for node in plan.cluster.nodes:
-        say(
-            f"  {node.name}: {_bytes(node.free)} of {_bytes(node.disk)} disk free, "
+        yield (
+            f"{node.name}: {_bytes(node.free)} of {_bytes(node.disk)} disk free, "
             f"{_bytes(node.heap - node.live)} of {_bytes(node.heap)} heap free"
         )
-    say("Old index", "bold")
-    say(
-        f"  {old.name}: {old.documents:,} documents, {_bytes(old.size)}, {old.shards} shards, {old.replicas} replicas"
-        + (f", {old.deleted:,} deleted" if old.deleted else "")
-    )
-    say(f"  aliases: {', '.join(old.aliases) or 'none'}")
-    say(f"  fields: {', '.join(f'{count} {kind}' for kind, count in sorted(old.kinds.items()))}")
+
+
+def _old(plan: Plan) -> Iterator[str]:
+    old = plan.old
+    if old.documents is not None:
+        told = f"{many(old.documents, 'document')}, {_bytes(old.size)}"
+        told += f" with {old.deleted:,} deleted ones" if old.deleted else ""
+        yield f"{old.name}: {told}, {many(old.shards, 'shard')}, {many(old.replicas, 'replica')}"
+    else:
+        yield f"{old.name}: cannot be read, {many(old.shards, 'shard')}, {many(old.replicas, 'replica')}"
+    yield f"aliases: {', '.join(old.aliases) or 'none'}"
+    yield f"fields: {', '.join(f'{count} {kind}' for kind, count in sorted(old.kinds.items()))}"
     for text in plan.texts:
         role = "title" if text.is_title else "text"
-        say(f"  {role} {text.name} ({text.type or 'not mapped'}): {_short(text.example) or '(none in the sample)'}")
-    say("New index", "bold")
-    diff = plan.diff
-    say(f"  {job.spec.target} ({job.spec.way}), bundle {job.spec.bundle}, fingerprint {' '.join(job.marker)}")
-    say(f"  {len(diff.added)} added, {len(diff.removed)} removed, {len(diff.changed)} changed, {diff.kept} kept")
+        example = _short(text.example) or "(none in the sample)"
+        yield f"encoded as {role}: {text.name} ({text.type or 'not mapped'}), e.g. {example}"
+
+
+def _new(plan: Plan) -> Iterator[str]:
+    spec, diff = plan.job.spec, plan.diff
+    yield f"{spec.target}: way {spec.way}, bundle {spec.bundle}, fingerprint {' '.join(plan.job.marker)}"
+    for did, paths in (("adds", diff.added), ("does without", diff.removed), ("changes", diff.changed)):
+        if names := _names(paths):
+            yield f"{did}: {', '.join(names)}"
     if plan.analyzers:
-        say(f"  analyzers kept: {', '.join(plan.analyzers)}")
-    if with_diff:
-        for line in diff.lines:
-            say(f"    {line}", {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "dim"))
-    if plan.forecast and plan.rehearsal:
-        say(f"Forecast by {plan.rehearsal.documents:,} documents", "bold")
-        for name, told in _figures(plan.forecast):
-            say(f"  {name:<22} {told}")
-    say("Findings", "bold")
-    for finding in plan.findings:
-        console.print(Text(f"  {finding.severity}  ", _STYLES[finding.severity]) + Text(finding.what, ""))
-        if finding.remedy:
-            say(f"        → {finding.remedy}", "dim")
-    say("go" if plan.go else "no-go: see what stops it", "bold green" if plan.go else "bold red")
+        yield f"keeps analyzers: {', '.join(plan.analyzers)}"
 
 
-def _figures(forecast: Forecast) -> list[tuple[str, str]]:
-    found = [("time", _estimate(forecast.seconds, _time))]
-    if forecast.size:
-        found.append(("size of one copy", _estimate(forecast.size, _bytes)))
-    found.append(("memory here", _estimate(forecast.memory, _bytes)))
-    found.append(("a million documents", _estimate(forecast.hours, lambda hours: f"{hours:,.2f} h")))
-    if forecast.money:
-        found.append(("", _estimate(forecast.money, lambda money: f"{money:,.2f}")))
+def _names(paths: Iterable[str]) -> list[str]:
+    """Fields and settings."""
+    found = []
+    for path in paths:
+        if path.startswith(_FIELDS) and path.endswith(".type"):
+            found.append(path.removeprefix(_FIELDS).removesuffix(".type").replace(".properties.", "."))
+        elif path.startswith(_SETTINGS):
+            found.append(path.removeprefix(_SETTINGS))
     return found
 
 
-def _estimate(estimate: Estimate, told: Any) -> str:
+def _figures(plan: Plan, forecast: Forecast) -> Iterator[str]:
+    for name, told in _told(plan, forecast):
+        yield f"{name:<20} {told}"
+
+
+def _told(plan: Plan, forecast: Forecast) -> Iterator[tuple[str, str]]:
+    yield "time", _estimate(forecast.seconds, _time)
+    if size := forecast.size:
+        times = f", {size.value / plan.old.size:.2g} times the old one's" if plan.old.size else ""
+        yield "size of one copy", _estimate(size, _bytes) + times
+        if not plan.job.in_place:
+            copies = 1 + int(plan.body["settings"]["index"]["number_of_replicas"])
+            yield "of all copies", f"{_estimate(size.times(copies), _bytes)} of {_bytes(plan.cluster.free)} free"
+    yield "memory here", _estimate(forecast.memory, _bytes)
+    yield "a million documents", _estimate(forecast.hours, lambda hours: f"{hours:.2f} h")
+    if forecast.money:
+        yield "their price", _estimate(forecast.money, lambda money: f"{money:,.2f}")
+
+
+def _estimate(estimate: Estimate, told: Callable[[float], str]) -> str:
     return f"{told(estimate.value)} ({told(estimate.low)} to {told(estimate.high)})"
 
 

@@ -145,6 +145,7 @@ class BulkWriter:
         gate: What all requests pass.
         compression: Which requests go compressed; by default none.
         confirm: Asked before documents are given up as refused; raises if it is the index that changed.
+        pipeline: What documents pass that name none; as ``Action.pipeline``.
     """
 
     def __init__(
@@ -155,11 +156,13 @@ class BulkWriter:
         gate: Gate | None = None,
         compression: RequestCompression | None = None,
         confirm: Callable[[], None] = lambda: None,
+        pipeline: str = "",
     ) -> None:
         self._client = client
         self._index = index
         self._policy = policy or RetryPolicy()
         self._confirm = confirm
+        self._asked = {**_ANSWER, "pipeline": pipeline} if pipeline else _ANSWER
         self.gate = gate or Gate()
         """Knows what becomes of the requests."""
         self._compression = compression or RequestCompression()
@@ -248,7 +251,7 @@ class BulkWriter:
     def _post(self, body: bytes, headers: dict[str, str]) -> Any:
         # Not the client's `bulk`: that ends every body with a newline, gzip's too.
         path = f"/{quote(self._index, safe='')}/_bulk"
-        return self._client.transport.perform_request("POST", path, params=_ANSWER, body=body, headers=headers)
+        return self._client.transport.perform_request("POST", path, params=self._asked, body=body, headers=headers)
 
     def _again(self, flight: Flight, actions: list[Action], why: str) -> tuple[list[Action], str]:
         kind = why.partition(":")[0]  # without the server's words, which differ from time to time

@@ -36,12 +36,11 @@ class BodyDiff:
 
 def body_diff(source: SourceIndex, body: Json) -> BodyDiff:
     """Compares the old index with the body of the new one."""
-    settings = {name: value for name, value in source.settings.items() if name not in _OWN}
-    before: Json = {"settings": {"index": settings}, "mappings": source.mappings}
-    old, new = dict(_leaves(before)), dict(_leaves(body))
+    before, after = _compared(source.settings, source.mappings), _compared(body["settings"]["index"], body["mappings"])
+    old, new = dict(_leaves(before)), dict(_leaves(after))
     both = old.keys() & new.keys()
     changed = sorted(path for path in both if old[path] != new[path])
-    lines = difflib.unified_diff(_text(before), _text(body), source.name, "new index", n=2, lineterm="")
+    lines = difflib.unified_diff(_text(before), _text(after), source.name, "new index", n=2, lineterm="")
     return BodyDiff(
         tuple(sorted(new.keys() - old.keys())),
         tuple(sorted(old.keys() - new.keys())),
@@ -51,7 +50,18 @@ def body_diff(source: SourceIndex, body: Json) -> BodyDiff:
     )
 
 
+def _compared(settings: Json, mappings: Json) -> Json:
+    return {
+        "settings": {"index": {name: value for name, value in settings.items() if name not in _OWN}},
+        "mappings": mappings,
+    }
+
+
 def _text(body: Json) -> list[str]:
+    """Without what the index says of itself to this package."""
+    mappings = dict(body["mappings"])
+    meta = {name: value for name, value in mappings.pop("_meta", {}).items() if name != "opensearch_splade"}
+    body = {**body, "mappings": {**mappings, **({"_meta": meta} if meta else {})}}
     return json.dumps(_as_text(body), indent=2, sort_keys=True, ensure_ascii=False).splitlines()
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from opensearch_splade.ingest.pacing import PaceLimits
-from opensearch_splade.migration.finding import Finding, note, stop, warn
+from opensearch_splade.migration.finding import Finding, many, note, stop, warn
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Json
 
@@ -109,9 +109,9 @@ class ClusterView:
                 "the cluster is red: some primary shards are not there", "mend it: GET _cluster/allocation/explain"
             )
         elif self.status == "yellow":
-            yield note(f"the cluster is yellow: {self.unassigned} copies of shards have no node")
+            yield note(f"the cluster is yellow: no node for {many(self.unassigned, 'copy', 'copies')} of shards")
         if self.moving:
-            yield warn(f"{self.moving} shards are being moved or made", "wait until the cluster has settled")
+            yield warn(f"{many(self.moving, 'shard')} just being moved or made", "wait until the cluster has settled")
         for block in ("read_only", "read_only_allow_delete", "create_index"):
             if str(self.settings.get(f"cluster.blocks.{block}")) == "true":
                 yield stop(f"cluster.blocks.{block} is set: no index can be made", "take the block away")
@@ -138,14 +138,15 @@ class ClusterView:
         copies = 1 + min(replicas, max(0, len(self.nodes) - 1))
         if replicas > len(self.nodes) - 1:
             yield warn(
-                f"{replicas} replicas want {replicas + 1} data nodes and there are {len(self.nodes)}: the new index "
-                "will be yellow",
+                f"{many(replicas, 'replica')} of a shard: {replicas + 1} data nodes are wanted for that and "
+                f"{len(self.nodes)} there, so the new index will be yellow",
                 f"say --replicas {max(0, len(self.nodes) - 1)}, or add nodes",
             )
         most = int(self.settings.get("cluster.max_shards_per_node", 1000)) * len(self.nodes)
         if self.shards + primaries * (1 + replicas) > most:
             yield stop(
-                f"{primaries * (1 + replicas)} more shards would be more than the {most:,} that the cluster takes",
+                f"{many(primaries * (1 + replicas), 'shard')} more than the {self.shards:,} there are would pass the "
+                f"{most:,} that the cluster takes",
                 "say fewer --shards or --replicas, or raise cluster.max_shards_per_node",
             )
         yield from self._disk(size * copies, high * copies)

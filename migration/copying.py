@@ -23,6 +23,7 @@ from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
 from opensearch_splade.migration.history import History
+from opensearch_splade.migration.index_traps import unreadable
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.order import may_begin
 from opensearch_splade.migration.pacing import Pacer, unhindered
@@ -77,10 +78,12 @@ def begin(job: Job) -> bool:
         Whether it was made now.
 
     Raises:
-        MigrationError: The target's name is taken by an index that this migration did not make.
+        MigrationError: The source cannot be read, or the target is an index that this migration did not make.
         CapabilityError: The server lacks a field type.
         ClusterError: The cluster does not answer or refuses.
     """
+    for finding in unreadable(job.source):
+        raise MigrationError(f"{finding.what}: {finding.remedy}.")
     state, target = job.state, job.spec.target
     with state.locked():
         with asking(target):
@@ -167,7 +170,8 @@ class Copier:
         self._ledgers: dict[int, Ledger] = {}
         self._progress: dict[int, ProgressFile] = {}
         compression = RequestCompression(loopback=is_loopback(job.client))
-        self._writer = BulkWriter(job.client, job.spec.target, compression=compression)
+        # Documents are what a pipeline made of them once: it must not run again.
+        self._writer = BulkWriter(job.client, job.spec.target, compression=compression, pipeline="_none")
         self._encoder = job.encoder()
 
     def __enter__(self) -> Copier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Severity = Literal["stop", "warn", "note"]
@@ -20,6 +21,16 @@ class Finding(NamedTuple):
     severity: Severity
     what: str
     remedy: str = ""
+
+
+def many(number: int, one: str, more: str = "") -> str:
+    """``1 document``, ``2,000 documents``."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def few(found: Sequence[str]) -> str:
+    """The first three, and how many more there are."""
+    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
 
 
 def stop(what: str, remedy: str = "") -> Finding:

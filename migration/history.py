@@ -12,7 +12,7 @@ given again to other writes when the primary shard fails.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,25 +57,43 @@ class History:
     def checkpoint(self) -> int:
         """The sequence number up to which all is written everywhere and can be read from now on.
 
+        Whatever was acknowledged before this was asked is within: an index of ``translog.durability: async`` tells it
+        late, and a copy that is slow too, so it is waited for.
+
         Raises:
-            SourceError: The shard does not answer.
+            SourceError: The shard does not answer, or a copy of it lags for too long.
         """
         with _reading(self.index):
+            newest: int | None = None
             for attempt in _again():
                 with attempt:
-                    return self._checkpoint()
+                    numbers = self._numbers()
+                    # Fewer after a primary failed: what it alone had was acknowledged to nobody.
+                    newest = min(numbers["max_seq_no"] if newest is None else newest, numbers["max_seq_no"])
+                    if numbers["global_checkpoint"] < newest:
+                        self._sync(attempt.retry_state.attempt_number)
+                        raise _NotThereError(f"a copy of shard {self.shard} lags behind")
+                    if self.client.indices.refresh(index=self.index)["_shards"]["failed"]:
+                        raise _NotThereError("a shard could not be refreshed")
+                    return int(numbers["global_checkpoint"])
         raise AssertionError("the last attempt raises")
 
-    def _checkpoint(self) -> int:
+    def _sync(self, attempt: int) -> None:
+        """Has the index write its log to disk, if writes that were under way are not all that was missing."""
+        from opensearchpy import exceptions
+
+        if attempt > 1:
+            with suppress(exceptions.AuthorizationException):  # it does so itself, some seconds later
+                self.client.indices.flush(index=self.index)
+
+    def _numbers(self) -> Json:
         stats = self.client.indices.stats(index=self.index, metric="docs", params={"level": "shards"})
         copies = stats["indices"].get(self.index, {}).get("shards", {}).get(str(self.shard), [])
         primary = next((copy for copy in copies if copy["routing"]["primary"]), None)
         if primary is None:
             raise _NotThereError(f"shard {self.shard} has no primary just now")
-        answer = self.client.indices.refresh(index=self.index)
-        if answer["_shards"]["failed"]:
-            raise _NotThereError("a shard could not be refreshed")
-        return int(primary["seq_no"]["global_checkpoint"])
+        numbers: Json = primary["seq_no"]
+        return numbers
 
     def read(self, after: int, upto: int, page: int = PAGE) -> Iterator[list[Json]]:
         """Hits with their whole ``_source``, a page at a time.

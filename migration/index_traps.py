@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from opensearch_splade.kept_meta import KeptMeta
-from opensearch_splade.migration.finding import Finding, note, stop, warn
+from opensearch_splade.migration.finding import Finding, few, many, note, stop, warn
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.migration.target import afterwards
@@ -27,6 +27,7 @@ def index_traps(source: SourceIndex, spec: MigrationSpec, body: Json) -> Iterato
     """
     yield from _blocks(source, spec)
     yield from _kinds(source)
+    yield from _pipelines(source, spec)
     yield from _settings(source, spec)
     yield from _limit(body)
     if not source.aliases and spec.way != "in-place":
@@ -37,9 +38,10 @@ def index_traps(source: SourceIndex, spec: MigrationSpec, body: Json) -> Iterato
         )
     if spec.is_elsewhere:
         yield note(
-            f"the source is on another cluster ({spec.source_url.rpartition('@')[2]}): it is only read; plugins, "
+            f"the source is on another cluster ({spec.source_url}): it is only read; plugins, "
             "pipelines and templates there are not brought over"
         )
+        yield from map(note, source.notes)
 
 
 def names(kept: KeptMeta | None) -> Iterator[Finding]:
@@ -52,7 +54,10 @@ def names(kept: KeptMeta | None) -> Iterator[Finding]:
 def language(encoder: SparseEncoder, capabilities: Capabilities, kept: KeptMeta | None) -> Iterator[Finding]:
     """The bundle's features against what the server takes."""
     if dotted := sorted(name for name in encoder.token_ids if "<dot>" in name):
-        yield note(f"{len(dotted)} tokens of the bundle hold a dot and are stored as {', '.join(dotted)}")
+        yield note(
+            f"names of features hold no dots, so {many(len(dotted), 'token')} of the bundle are stored as "
+            f"{', '.join(dotted)}: mind it in queries written by hand"
+        )
     fields = len(kept.spoken) if kept else 2
     longest, most = encoder.bundle.manifest.max_length, capabilities.max_clause_count
     if longest * (1 + fields) > most:
@@ -68,11 +73,14 @@ def unreadable(source: SourceIndex) -> Iterator[Finding]:
     if source.settings.get("verified_before_close") == "true":
         yield stop(f"index {source.name!r} is closed, so it cannot be read", f"open it: POST {source.name}/_open")
     if "read" in _blocks_of(source):
-        yield stop(f"index {source.name!r} has blocks.read, so it cannot be read", "take the block away")
+        yield stop(
+            f"index {source.name!r} has blocks.read, so it cannot be read",
+            f"take the block away: PUT {source.name}/_settings",
+        )
 
 
 def _blocks_of(source: SourceIndex) -> set[str]:
-    blocks = _flat(source.settings.get("blocks", {}))
+    blocks = flat(source.settings.get("blocks", {}))
     return {name for name, value in blocks.items() if str(value) == "true"}
 
 
@@ -95,56 +103,65 @@ def _kinds(source: SourceIndex) -> Iterator[Finding]:
     for path, field in _all_fields(source.mappings.get("properties", {})):
         kinds.setdefault(str(field.get("type", "object")), []).append(path)
     if nested := kinds.get("nested"):
-        yield note(f"nested fields ({_few(nested)}): what they hold has no vectors of its own, the document has one")
+        yield note(f"nested fields ({few(nested)}): what they hold has no vectors of its own, the document has one")
     if join := kinds.get("join"):
         yield note(
-            f"a join field ({_few(join)}): parents and children keep their routing; each gets a vector of its own"
+            f"a join field ({few(join)}): parents and children keep their routing; each gets a vector of its own"
         )
     if stored := kinds.get("percolator"):
         yield warn(
-            f"a percolator field ({_few(stored)}): its stored queries are copied and parsed by the new mapping",
+            f"a percolator field ({few(stored)}): its stored queries are copied and parsed by the new mapping",
             "try some of them on the new index before cutover",
         )
     if semantic := kinds.get("semantic"):
         yield warn(
-            f"a semantic field ({_few(semantic)}) calls a model at every write, while copying too",
+            f"a semantic field ({few(semantic)}) calls a model at every write, while copying too",
             "say --drop for it if it is to be replaced",
         )
     if templates := source.mappings.get("dynamic_templates"):
-        yield note(
-            f"{len(templates)} dynamic templates are kept; our fields are mapped by name, so none applies to them"
-        )
+        told = many(len(templates), "dynamic template")
+        yield note(f"{told} kept; our fields are mapped by name, so none applies to them")
     if source.mappings.get("_routing", {}).get("required") in (True, "true"):
         yield note("routing is required: each document keeps its own")
 
 
 def _settings(source: SourceIndex, spec: MigrationSpec) -> Iterator[Finding]:
-    for name, value in afterwards(source.settings).items():
-        ran = "while copying it does not run, since documents come as it left them"
-        if name.startswith("index.search"):
-            ran = "it works on whatever is asked, so on osplade's questions too"
-        yield note(f"{name} is {value!r}: {ran}; {_SERVER_SIDE}")
-    flat = _flat(source.settings)
-    if fields := flat.get("sort.field"):
+    said = flat(source.settings)
+    if fields := said.get("sort.field"):
         told = ", ".join(fields) if isinstance(fields, list) else fields
         if dropped := sorted(set(fields if isinstance(fields, list) else [fields]) & set(spec.drop)):
             yield stop(f"the index is sorted by {dropped[0]!r}, which is to be dropped", "keep that field")
         else:
             yield note(f"the index is sorted by {told}: so will the new one be, which makes writing slower")
-    if pinned := sorted(name for name in flat if name.startswith("routing.allocation.")):
-        yield warn(f"{_few(pinned)}: shards are bound to nodes, and those of the new index will not be", "set it there")
-    if flat.get("store.type") == "remote_snapshot":
+    if pinned := sorted(name for name in said if name.startswith("routing.allocation.")):
+        yield warn(f"{few(pinned)}: shards are bound to nodes, and those of the new index will not be", "set it there")
+    if said.get("store.type") == "remote_snapshot":
         yield stop("the index is a searchable snapshot: a new index cannot be made like it", "restore it first")
-    if lives := sorted(name for name in flat if "index_state_management" in name or name.startswith("lifecycle.")):
+    if lives := sorted(name for name in said if "index_state_management" in name or name.startswith("lifecycle.")):
         yield warn(
-            f"{_few(lives)}: the new index has the setting too", "see whether it is to be rolled over like the old one"
+            f"{few(lives)}: the new index has the setting too", "see whether it is to be rolled over like the old one"
         )
-    if spec.shards and "routing_partition_size" in flat and spec.shards <= int(flat["routing_partition_size"]):
+    if spec.shards and "routing_partition_size" in said and spec.shards <= int(said["routing_partition_size"]):
         yield stop("routing_partition_size must be less than the number of shards", "say more --shards")
 
 
+def _pipelines(source: SourceIndex, spec: MigrationSpec) -> Iterator[Finding]:
+    in_place = spec.way == "in-place"
+    for name, value in afterwards(source.settings).items():
+        told = f"{name} is {value!r}: "
+        if in_place and name == "index.final_pipeline":
+            told += "it runs at every write, so once more when vectors are added"
+            yield warn(told, "see that running twice does no harm, or take it away meanwhile")
+            continue
+        if name.startswith("index.search"):
+            told += "it works on whatever is asked, so on osplade's questions too"
+        else:
+            told += "it does not run meanwhile, since documents come as it left them"
+        yield note(told if in_place else f"{told}; {_SERVER_SIDE}")
+
+
 def _limit(body: Json) -> Iterator[Finding]:
-    limit = int(_flat(body["settings"]["index"]).get("mapping.total_fields.limit", _FIELDS_LIMIT))
+    limit = int(flat(body["settings"]["index"]).get("mapping.total_fields.limit", _FIELDS_LIMIT))
     count = sum(1 for _ in _all_fields(body["mappings"].get("properties", {})))
     if count > limit:
         yield stop(
@@ -163,12 +180,9 @@ def _all_fields(properties: Mapping[str, Any], prefix: str = "") -> Iterator[tup
             yield from _all_fields(field.get(inner, {}), f"{prefix}{name}.")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by their whole names."""
     found: dict[str, Any] = {}
     for name, value in settings.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
-
-
-def _few(found: list[str]) -> str:
-    return ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")

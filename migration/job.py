@@ -16,6 +16,7 @@ from opensearch_splade.ingest.serialiser import Serialiser
 from opensearch_splade.ingest.target import meta_for
 from opensearch_splade.ingest.term_budget import parse_rule
 from opensearch_splade.migration.documents import documents
+from opensearch_splade.migration.elsewhere import brought
 from opensearch_splade.migration.history import NOTHING, History
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec
@@ -24,7 +25,7 @@ from opensearch_splade.migration.target import kept_meta, target_body
 from opensearch_splade.migration.vectors import Language, VectorCopier
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
-from opensearch_splade.plugin.client import connect
+from opensearch_splade.plugin.client import connect, server_info
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities, Json
 
@@ -77,7 +78,10 @@ class Job:
         name = spec.source_name
         if (folder / "migration.json").exists():  # by then an alias may stand for the new index
             name = State.open(folder).record.source_index
+        capabilities = probe(client)
         source = SourceIndex.read(source_client, name)
+        if spec.is_elsewhere:
+            source = brought(source, server_info(source_client)["version"], spec, capabilities)
         if source.meta and source.meta.passages and source.meta.passages.store == "documents":
             raise MigrationError(
                 f"index {source.name!r} holds passages as documents of their own: what they were cut from is not in "
@@ -89,7 +93,7 @@ class Job:
             raise MigrationError(f"{spec.target!r} is the source: name a new index, or migrate in place.")
         dense = DenseEncoder.load(spec.dense_bundle) if spec.dense_bundle else None
         sparse = SparseEncoder.load(spec.bundle)
-        return cls(spec, client, source_client, probe(client), source, sparse, dense, folder)
+        return cls(spec, client, source_client, capabilities, source, sparse, dense, folder)
 
     @property
     def in_place(self) -> bool:
@@ -168,7 +172,10 @@ class Job:
 
 def client_of_source(spec: MigrationSpec, client: OpenSearch) -> OpenSearch:
     """The client for the source, which is on the target's cluster or on another one."""
-    return connect(spec.source_url) if spec.is_elsewhere else client
+    if not spec.is_elsewhere:
+        return client
+    user, password = spec.credentials
+    return connect(spec.source_url, user=user, password=password)
 
 
 def default_folder(target: str) -> Path:

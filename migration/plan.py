@@ -26,6 +26,8 @@ SAMPLE = 300
 _MANY = 0.2
 _ROOM = 5 * ROOM_SIZE + 2 * PaceLimits().most * PaceLimits().ceiling
 """Bytes that documents and bulk requests on their way through the pipeline may take, beside the models."""
+_TAKEN = 0.1
+"""Of that, by runs that were measured (benchmarks/README.md)."""
 _ORDER: tuple[Severity, ...] = ("stop", "warn", "note")
 
 
@@ -51,7 +53,7 @@ class OldIndex:
 
     Attributes:
         name: The concrete index.
-        documents: That can be seen.
+        documents: That can be seen; ``None`` where it cannot be read.
         deleted: That still take room.
         size: Bytes of one copy.
         shards: Primary ones.
@@ -61,7 +63,7 @@ class OldIndex:
     """
 
     name: str
-    documents: int
+    documents: int | None
     deleted: int
     size: int
     shards: int
@@ -149,34 +151,35 @@ def plan(
         ClusterError: A cluster does not answer or refuses.
     """
     cluster, body = ClusterView.read(job.client), job.body("planned")
+    if job.in_place:
+        body["settings"] = {"index": job.source.settings}
     closed = list(index_traps.unreadable(job.source))
     old = _old(job, is_readable=not closed)
-    findings = [
-        *closed,
-        *cluster.findings(),
-        *index_traps.index_traps(job.source, job.spec, body),
-        *index_traps.names(job.rules.kept),
-        *index_traps.language(job.sparse, job.capabilities, job.rules.kept),
-        *surroundings(job),
-    ]
+    findings = [*closed, *cluster.findings(), *_seen(job, body)]
     rehearsal, expected = None, None
     if not closed:
         findings += routed(job)
         try:
             rehearsal = rehearse(job, sample, scratch=scratch, tell=tell)
+            expected = _forecast(job, old, rehearsal, hourly_price)
+            findings += _of_sample(rehearsal)
         except NoScratchError as error:
             findings.append(stop(f"the new index would be refused: {error}", "see its mapping and settings above"))
-    if rehearsal:
-        findings += _of_sample(rehearsal)
-        expected = _forecast(job, old, rehearsal, hourly_price)
-    if expected and expected.size:
-        shards, replicas = job.spec.shards or old.shards, old.replicas
-        replicas = replicas if job.spec.replicas is None else job.spec.replicas
-        if not job.in_place:
-            findings += cluster.room_for(expected.size.value, expected.size.high, shards, replicas)
+    if expected and expected.size and not job.in_place:
+        settings = body["settings"]["index"]
+        shards, replicas = int(settings["number_of_shards"]), int(settings["number_of_replicas"])
+        findings += cluster.room_for(expected.size.value, expected.size.high, shards, replicas)
     findings.sort(key=lambda finding: _ORDER.index(finding.severity))
     texts = tuple(_texts(job, rehearsal))
     return Plan(job, cluster, old, texts, body, body_diff(job.source, body), rehearsal, expected, tuple(findings))
+
+
+def _seen(job: Job, body: Json) -> Iterator[Finding]:
+    """What can be seen without a document."""
+    yield from index_traps.index_traps(job.source, job.spec, body)
+    yield from index_traps.names(job.rules.kept)
+    yield from index_traps.language(job.sparse, job.capabilities, job.rules.kept)
+    yield from surroundings(job)
 
 
 def _old(job: Job, *, is_readable: bool) -> OldIndex:
@@ -189,7 +192,7 @@ def _old(job: Job, *, is_readable: bool) -> OldIndex:
             stats = job.source_client.indices.stats(index=source.name, metric="docs,store")["_all"]["primaries"]
     return OldIndex(
         source.name,
-        count(job) if is_readable else 0,
+        count(job) if is_readable else None,
         stats.get("docs", {}).get("deleted", 0),
         stats.get("store", {}).get("size_in_bytes", 0),
         source.shards,
@@ -231,19 +234,19 @@ def _of_sample(seen: Rehearsal) -> Iterator[Finding]:
 
 
 def _forecast(job: Job, old: OldIndex, seen: Rehearsal, hourly_price: float | None) -> Forecast | None:
-    if not seen.parts:
+    if not seen.parts or old.documents is None:
         return None
     each = forecast.seconds_each(seen.parts, job.spec.max_docs_per_second)
     size = None
     if not seen.encodes_only and seen.parts[-1].size:
         shards = job.spec.shards or old.shards  # each has terms and segments of its own
         size = forecast.size(seen.parts, old.documents / shards, forecast.spread(seen.sizes)).times(shards)
-    ledgers = CACHE_KIB * 1024 * old.shards
+    room = _ROOM + CACHE_KIB * 1024 * old.shards  # ledgers' caches
     hours = each.times(forecast.MILLION / 3600)
     return Forecast(
         seconds=each.times(old.documents),
         size=size,
-        memory=Estimate(seen.peak, seen.peak, seen.peak + _ROOM + ledgers),
+        memory=Estimate(seen.peak + _TAKEN * room, seen.peak, seen.peak + room),
         hours=hours,
         money=hours.times(hourly_price) if hourly_price is not None else None,
     )

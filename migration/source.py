@@ -28,6 +28,7 @@ class SourceIndex:
         mappings: As the cluster gives them.
         settings: Those below ``index``.
         aliases: Alias to its filter, routing and whether it is written by.
+        notes: What of it the new index cannot have, for people.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SourceIndex:
     mappings: Json
     settings: Json
     aliases: Mapping[str, Json]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, client: OpenSearch, name: str) -> SourceIndex:

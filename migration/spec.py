@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from opensearch_splade.errors import MigrationError, MissingExtraError
 from opensearch_splade.index_meta import SparseField
@@ -26,6 +28,7 @@ class MigrationSpec(BaseModel):
     Attributes:
         source: The index or alias that is asked today; ``http(s)://host:9200/NAME`` on another cluster, which may be
             Elasticsearch.
+        login: ``user:password`` of that cluster, taken out of its URL: it is neither shown nor written anywhere.
         target: The new index; in place the source's own.
         texts: Fields of text in their order; empty takes what the mapping offers.
         title: Field of the title.
@@ -49,6 +52,7 @@ class MigrationSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     source: Annotated[str, Field(min_length=1)]
+    login: Annotated[SecretStr, Field(exclude=True, repr=False)] = SecretStr("")
     target: Annotated[str, Field(pattern=_NAME, max_length=255)]
     texts: tuple[str, ...] = ()
     title: str = ""
@@ -66,6 +70,19 @@ class MigrationSpec(BaseModel):
     max_slowdown: Annotated[float, Field(gt=1)] | None = 1.5
     shards: Annotated[int, Field(ge=1, le=1024)] | None = None
     replicas: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_login(cls, said: Any) -> Any:
+        source = said.get("source") if isinstance(said, dict) else None
+        if not isinstance(source, str) or "://" not in source:
+            return said
+        url, _, name = source.rpartition("/")
+        login, at, place = urlsplit(url).netloc.rpartition("@")
+        url = url.replace(f"{login}{at}", "", 1)
+        if not place or not name or "@" in url:
+            raise ValueError("source is http(s)://host:9200/NAME; write / and @ of a password as %2F and %40")
+        return said | {"source": f"{url}/{name}"} | ({"login": login} if login else {})
 
     @model_validator(mode="after")
     def _fits(self) -> MigrationSpec:
@@ -94,6 +111,14 @@ class MigrationSpec(BaseModel):
         """The source's cluster; empty for the target's."""
         return self.source.rpartition("/")[0] if self.is_elsewhere else ""
 
+    @property
+    def credentials(self) -> tuple[str, str]:
+        """User and password for the source's cluster: of its URL, else of the environment, else empty."""
+        user, _, password = self.login.get_secret_value().partition(":")
+        user = unquote(user) or os.environ.get("OPENSEARCH_SOURCE_USER", "")
+        password = unquote(password) or os.environ.get("OPENSEARCH_SOURCE_PASSWORD", "")
+        return (user, password) if user and password else ("", "")
+
     @classmethod
     def read(cls, path: Path | None = None, **given: Any) -> MigrationSpec:
         """A spec from a file and what is said beside it, which counts more.
@@ -105,10 +130,17 @@ class MigrationSpec(BaseModel):
         Raises:
             MigrationError: The file cannot be read, or values are missing, unknown or do not go together.
         """
-        said = _parsed(path) if path else {}
-        said |= {name: value for name, value in given.items() if value not in (None, "", ())}
+        return cls._of(_parsed(path) if path else {}, given, path)
+
+    def but(self, **given: Any) -> MigrationSpec:
+        """The same with what is said now; as ``read``."""
+        return self._of(self.model_dump(), given)
+
+    @classmethod
+    def _of(cls, known: dict[str, Any], given: dict[str, Any], path: Path | None = None) -> MigrationSpec:
+        said = {name: value for name, value in given.items() if value not in (None, "", ())}
         try:
-            return cls(**said)
+            return cls(**(known | said))
         except (ValidationError, TypeError) as error:
             raise MigrationError(f"{path or 'The migration'}: {_told(error)}.") from error
 
@@ -136,8 +168,23 @@ def _parsed(path: Path) -> dict[str, Any]:
     return found
 
 
+_TOLD = {
+    "missing": "is not said",
+    "extra_forbidden": "there is no such value; `osplade migrate run --help` lists them",
+    "tuple_type": 'is a list, as in ["title", "body"]',
+    "int_parsing": "is a whole number",
+    "string_pattern_mismatch": (
+        'is no name of an index: lower case, without spaces and \\ / * ? " < > | , # :, not beginning with _ - or +'
+    ),
+}
+"""What pydantic says otherwise."""
+
+
 def _told(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
-    told = [(".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, ")) for one in error.errors()]
+    told = [
+        (".".join(map(str, one["loc"])), _TOLD.get(one["type"], one["msg"].removeprefix("Value error, ")))
+        for one in error.errors()
+    ]
     return "; ".join(f"{place}: {message}" if place else message for place, message in told)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from opensearch_splade.migration.finding import Finding, note, stop, warn
+from opensearch_splade.migration.finding import Finding, few, many, note, stop, warn
 from opensearch_splade.migration.history import OURS
+from opensearch_splade.migration.index_traps import flat
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.rehearsal import left_over
 from opensearch_splade.migration.state import State
@@ -58,17 +59,34 @@ def _templates(client: OpenSearch, target: str) -> Iterator[Finding]:
     with asking(target):
         composable = client.indices.get_index_template()["index_templates"]
         legacy = client.indices.get_template()
-    remedy = "name another target, or see that it leaves our fields and settings as they are"
-    for one in composable:
-        about = one["index_template"]
-        if _matches(target, about["index_patterns"]):
-            if "data_stream" in about:
-                yield stop(f"the template {one['name']!r} makes {target!r} a data stream", "name another target")
-            else:
-                yield warn(f"the template {one['name']!r} applies to {target!r} and adds what it says to it", remedy)
-    for name, about in legacy.items():
-        if _matches(target, about["index_patterns"]):
-            yield warn(f"the template {name!r} applies to {target!r} and adds what it says to it", remedy)
+    found = [one for one in composable if _matches(target, one["index_template"]["index_patterns"])]
+    if not found:
+        for name, about in legacy.items():
+            if _matches(target, about["index_patterns"]):
+                yield from _template(name, about, target)
+        return
+    chosen = max(found, key=lambda one: one["index_template"].get("priority") or 0)  # older kinds count no more then
+    if "data_stream" in chosen["index_template"]:
+        yield stop(f"the template {chosen['name']!r} makes {target!r} a data stream", "name another target")
+        return
+    with asking(target):  # with what its component templates say
+        whole = client.indices.simulate_index_template(name=target)
+    yield from _template(chosen["name"], whole.get("template", {}), target)
+
+
+def _template(name: str, said: Json, target: str) -> Iterator[Finding]:
+    if aliases := sorted(said.get("aliases", {})):
+        yield stop(
+            f"the template {name!r} puts {target!r} behind the alias {few(aliases)} as soon as it is made: who asks "
+            "that alias would see a half-filled index beside the old one",
+            "name another target, or take the alias out of the template until cutover",
+        )
+    fields = [f"the field {field}" for field in said.get("mappings", {}).get("properties", {})]
+    if added := [*flat(said.get("settings", {})), *fields]:
+        yield warn(
+            f"the template {name!r} applies to {target!r} and adds {few(added)}, unless the old index says otherwise",
+            "see that this is wanted, or name another target",
+        )
 
 
 def routed(job: Job) -> Iterator[Finding]:
@@ -81,7 +99,8 @@ def routed(job: Job) -> Iterator[Finding]:
     with asking(job.source.name):
         found = job.source_client.search(index=job.source.name, body=body)["hits"]["total"]["value"]
     if found:
-        yield note(f"{found:,} documents have a routing of their own, which they keep")
+        theirs, keep = ("its", "it keeps") if found == 1 else ("their", "they keep")
+        yield note(f"{many(found, 'document')} with a routing of {theirs} own, which {keep}")
 
 
 def _management(job: Job) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ PREFIX = "osplade_"
 """Of our fields where the documents have some of those names."""
 OUR_FIELDS = ("id", "encoded", "hash", "sparse", "dense", "passages", "static")
 
-_NOT_COPIED = {"uuid", "creation_date", "provided_name", "version", "resize", "routing", "history", "blocks", "frozen"}
+NOT_COPIED = {"uuid", "creation_date", "provided_name", "version", "resize", "routing", "history", "blocks", "frozen"}
 """Settings that are the old index' own affair; ``routing`` pins shards to nodes, ``blocks`` would stop the copying."""
 AFTERWARDS = ("default_pipeline", "final_pipeline", "search.default_pipeline")
 """Settings that work on what users send: the new index gets them when it takes over, not while it is filled."""
@@ -73,9 +73,9 @@ def target_body(source: SourceIndex, spec: MigrationSpec, meta: IndexMeta, capab
 
 def _drop(properties: dict[str, Any], path: str) -> None:
     head, _, rest = path.partition(".")
-    if not rest:
-        properties.pop(head, None)
-    elif members := properties.get(head, {}).get("properties"):
+    if path in properties:
+        del properties[path]
+    elif rest and (members := properties.get(head, {}).get("properties")):
         _drop(members, rest)
 
 
@@ -91,9 +91,9 @@ def our_mapping(meta: IndexMeta, capabilities: Capabilities) -> Json:
 
 
 def _settings(source: SourceIndex, spec: MigrationSpec) -> Json:
-    settings: Json = {key: deepcopy(value) for key, value in source.settings.items() if key not in _NOT_COPIED}
+    settings: Json = {key: deepcopy(value) for key, value in source.settings.items() if key not in NOT_COPIED}
     for path in AFTERWARDS:
-        _take(settings, path)
+        take(settings, path)
     if spec.shards:
         settings["number_of_shards"] = spec.shards
     if spec.replicas is not None:
@@ -104,14 +104,14 @@ def _settings(source: SourceIndex, spec: MigrationSpec) -> Json:
 
 def afterwards(settings: Mapping[str, Any]) -> Json:
     """The settings of ``AFTERWARDS`` that an index has, as ``PUT {index}/_settings`` takes them."""
-    found = {path: _take(deepcopy(dict(settings)), path) for path in AFTERWARDS}
+    found = {path: take(deepcopy(dict(settings)), path) for path in AFTERWARDS}
     return {f"index.{path}": value for path, value in found.items() if value is not None}
 
 
-def _take(settings: dict[str, Any], path: str) -> Any:
+def take(settings: dict[str, Any], path: str) -> Any:
     """Takes a setting out, which stands flat or nested."""
     if path in settings:
         return settings.pop(path)
     head, _, rest = path.partition(".")
     inner = settings.get(head)
-    return _take(inner, rest) if rest and isinstance(inner, dict) else None
+    return take(inner, rest) if rest and isinstance(inner, dict) else None

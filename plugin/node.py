@@ -13,11 +13,11 @@ from opensearch_splade.errors import NodeError
 from opensearch_splade.plugin.client import connect, wait_until_ready
 from opensearch_splade.plugin.node_config import free_port, is_free, write_config
 from opensearch_splade.plugin.node_files import installation, thai_rules
-from opensearch_splade.plugin.node_java import find_java
+from opensearch_splade.plugin.node_java import JavaRuntime, find_java
 from opensearch_splade.plugin.node_places import default_home, exclusive, make_folder, require_reachable
 from opensearch_splade.plugin.node_process import end, spawn, started_at
 from opensearch_splade.plugin.node_state import LocalNode, running_node, save, state_file
-from opensearch_splade.plugin.node_versions import VERSIONS
+from opensearch_splade.plugin.node_versions import VERSIONS, NodeVersions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,13 @@ QUIET = Console(quiet=True)
 
 
 def start(
-    home: Path | None = None, *, heap: str = "1g", port: int | None = None, console: Console = QUIET
+    home: Path | None = None,
+    *,
+    heap: str = "1g",
+    port: int | None = None,
+    console: Console = QUIET,
+    versions: NodeVersions = VERSIONS,
+    java: JavaRuntime | None = None,
 ) -> LocalNode:
     """Start the node and wait until it answers; one that runs already is left as it is and returned.
 
@@ -42,6 +48,8 @@ def start(
         heap: Java heap, e.g. ``512m`` or ``1g``.
         port: HTTP port on 127.0.0.1; by default the first free one from 9200 on.
         console: Where progress is shown.
+        versions: What the node is made of.
+        java: What runs it; by default what is found on this machine.
 
     Raises:
         NodeError: It cannot be installed, or it died (with the end of its log), or it did not answer in time.
@@ -52,7 +60,7 @@ def start(
         node = running_node(home)
         is_new = node is None
         if node is None:
-            node = _launch(home, heap, port, console)
+            node = _launch(home, heap, port, console, versions, java or find_java())
             save(node)
         with console.status(f"waiting for OpenSearch {node.version} at {node.url} ..."):
             try:
@@ -104,12 +112,13 @@ def _require_usable(home: Path) -> None:
     require_reachable(home, "OPENSEARCH_SPLADE_NODE")
 
 
-def _launch(home: Path, heap: str, port: int | None, console: Console) -> LocalNode:
+def _launch(
+    home: Path, heap: str, port: int | None, console: Console, versions: NodeVersions, java: JavaRuntime
+) -> LocalNode:
     if port is not None and not is_free(port):
         msg = f"port {port} on 127.0.0.1 is taken: give another --port, or none to have a free one chosen"
         raise NodeError(msg)
-    java = find_java()
-    server = installation(java, console)
+    server = installation(java, console, versions)
     port = free_port(PREFERRED_PORT) if port is None else port
     more = [] if java.has_thai else thai_rules(console)
     config = write_config(home, server, java, port=port, heap=heap, more=more)
@@ -122,7 +131,7 @@ def _launch(home: Path, heap: str, port: int | None, console: Console) -> LocalN
         "OPENSEARCH_TMPDIR": str(home / "tmp"),
     }
     pid = spawn([server / "bin" / "opensearch"], env, home / "node.log")
-    node = LocalNode(home, pid, started_at(pid) or "", f"http://127.0.0.1:{port}", VERSIONS.opensearch)
+    node = LocalNode(home, pid, started_at(pid) or "", f"http://127.0.0.1:{port}", versions.opensearch)
     _require_alive(node)
     return node
 

@@ -21,7 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from opensearch_splade.errors import MissingExtraError, NodeError
 from opensearch_splade.plugin.node_java import JavaRuntime
 from opensearch_splade.plugin.node_places import cache_dir, exclusive, make_folder, open_to_all, require_reachable
-from opensearch_splade.plugin.node_versions import VERSIONS, PinnedFile
+from opensearch_splade.plugin.node_versions import VERSIONS, NodeVersions, PinnedFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +32,7 @@ ATTEMPTS = 3
 _SCRATCH = ".unfinished-"
 
 
-def installation(java: JavaRuntime, console: Console) -> Path:
+def installation(java: JavaRuntime, console: Console, versions: NodeVersions = VERSIONS) -> Path:
     """The folder of the installed server, made on the first call (180 MB are fetched, once).
 
     Raises:
@@ -41,7 +41,7 @@ def installation(java: JavaRuntime, console: Console) -> Path:
     """
     cache = make_folder(cache_dir())
     require_reachable(cache, "OPENSEARCH_SPLADE_CACHE")
-    target = cache / VERSIONS.folder
+    target = cache / versions.folder
     if target.exists():
         return target  # without the lock: a cache shared with other users may be read-only
     with exclusive(cache / "install.lock"):
@@ -49,11 +49,12 @@ def installation(java: JavaRuntime, console: Console) -> Path:
             for leftover in cache.glob(f"{_SCRATCH}*"):
                 shutil.rmtree(leftover)
             downloads = make_folder(cache / "downloads")
-            zips = [_fetched(pinned, downloads, console) for pinned in (VERSIONS.distribution, *VERSIONS.plugins)]
-            with console.status(f"installing OpenSearch {VERSIONS.opensearch} ..."), _scratch(cache) as scratch:
+            zips = [fetched(pinned, downloads, console) for pinned in (versions.distribution, *versions.plugins)]
+            with console.status(f"installing OpenSearch {versions.opensearch} ..."), _scratch(cache) as scratch:
                 _extract(zips[0], scratch)
-                whole = scratch / f"opensearch-{VERSIONS.opensearch}"
-                _install_plugins(whole, zips[1:], java)
+                whole = scratch / f"opensearch-{versions.opensearch}"
+                if versions.plugins:
+                    _install_plugins(whole, zips[1:], java)
                 open_to_all(whole)
                 whole.rename(target)
     return target
@@ -71,7 +72,7 @@ def thai_rules(console: Console) -> list[str]:
     cache = make_folder(cache_dir())
     with exclusive(cache / "install.lock"):
         downloads = make_folder(cache / "downloads")
-        jars = [_fetched(pinned, downloads, console) for pinned in VERSIONS.thai_rules]
+        jars = [fetched(pinned, downloads, console) for pinned in VERSIONS.thai_rules]
     # Java's own data first: ICU serves what Java lacks and changes no date or number format.
     return [f"-Xbootclasspath/a:{os.pathsep.join(map(str, jars))}", "-Djava.locale.providers=CLDR,SPI"]
 
@@ -82,7 +83,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _fetched(pinned: PinnedFile, folder: Path, console: Console) -> Path:
+def fetched(pinned: PinnedFile, folder: Path, console: Console) -> Path:
     """The zip on disk, checked. One that lies there is taken: machines without a network are filled by hand."""
     path = folder / pinned.filename
     if not path.exists():

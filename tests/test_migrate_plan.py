@@ -75,7 +75,11 @@ def test_nothing_stays_of_it(
     ask = type(client.transport).perform_request
 
     def watched(self: Any, method: str, url: str, *arguments: Any, **more: Any) -> Any:
-        if method not in ("GET", "HEAD") and not url.endswith(("/_search", "/_refresh", "/_count")):
+        if (
+            method not in ("GET", "HEAD")
+            and not url.endswith(("/_search", "/_refresh", "/_count"))
+            and "/_simulate_index/" not in url
+        ):
             written.append(url)
         return ask(self, method, url, *arguments, **more)
 
@@ -144,10 +148,11 @@ def test_it_says_what_the_new_index_will_be(
         assert 0 < low <= value <= high, figure
     told = osplade(node, *given_, "--sample", "6", "--no-scratch").output
     assert '+      "sparse": {' in told
-    assert "title title (text): " in told
+    assert "encoded as title: title (text), e.g. " in told
+    assert "adds: encoded, hash, osplade_id, sparse" in told
     assert "ours are renamed: id is osplade_id" in told
     assert "the size is not forecast" in told
-    assert told.rstrip().endswith("go")
+    assert told.rstrip().endswith(": next is osplade migrate run with the same options")
 
 
 def test_what_stops_it_is_exit_code_3(client: OpenSearch, node: RunningNode, index_name: str) -> None:
@@ -219,6 +224,17 @@ def test_each_trap_of_an_index_is_found(
     assert [finding.severity for finding in found if said in finding.what] == [severity]
 
 
+def test_in_place_nothing_of_the_index_is_taken_away(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
+    """Fields are added, settings stay; a pipeline that no request can keep from running is warned of."""
+    make_old(client, index_name, 5)
+    client.indices.put_settings(index=index_name, body={"index": {"final_pipeline": "x", "default_pipeline": "y"}})
+    found = plan(open_job(client, tmp_path, index_name, index_name, way="in-place"), scratch=False)
+    assert (found.diff.removed, found.diff.changed) == ((), ())
+    assert "mappings.properties.sparse.type" in found.diff.added
+    [warning] = [finding.what for finding in found.findings if finding.severity == "warn"]
+    assert warning.startswith("index.final_pipeline is 'x': it runs at every write")
+
+
 def test_a_pipeline_runs_from_cutover_on(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
     """Documents come as the old index' pipeline left them, so it does not run a second time while copying."""
     client.ingest.put_pipeline(id=index_name, body={"processors": [{"set": {"field": "title", "value": "changed"}}]})
@@ -239,20 +255,39 @@ def test_templates_and_routing_are_found(client: OpenSearch, index_name: str, tm
     make_old(client, f"{index_name}-old", 5)
     client.index(index=f"{index_name}-old", id="r", body=record(9), params={"routing": "x", "refresh": "true"})
     job = open_job(client, tmp_path, f"{index_name}-old", f"{index_name}-new")
-    pattern = {"index_patterns": [f"{index_name}-n*"]}
-    told = f"the template '{index_name}' applies to '{index_name}-new' and adds what it says to it"
+    pattern, said = {"index_patterns": [f"{index_name}-n*"]}, {"settings": {"index": {"refresh_interval": "9s"}}}
+    told = f"the template '{index_name}' applies to '{index_name}-new' and adds index.refresh_interval, unless the old"
+    told += " index says otherwise"
     try:
-        client.indices.put_index_template(name=index_name, body={**pattern, "priority": 5000})
+        client.indices.put_index_template(name=index_name, body={**pattern, "template": said, "priority": 5000})
         assert told in [finding.what for finding in surroundings(job)]
     finally:
         client.indices.delete_index_template(name=index_name)
     try:
-        client.indices.put_template(name=index_name, body=pattern)
+        client.indices.put_template(name=index_name, body=pattern | said)
         assert told in [finding.what for finding in surroundings(job)]
     finally:
         client.indices.delete_template(name=index_name)
     assert told not in [finding.what for finding in surroundings(job)]
-    assert [finding.what for finding in routed(job)] == ["1 documents have a routing of their own, which they keep"]
+    assert [finding.what for finding in routed(job)] == ["1 document with a routing of its own, which it keeps"]
+
+
+def test_a_template_that_shows_the_new_index_to_readers_stops_it(
+    client: OpenSearch, index_name: str, tmp_path: Path
+) -> None:
+    """One that puts it behind an alias, also by a component: readers would find documents twice, or half of them."""
+    make_old(client, f"{index_name}-old", 5)
+    job = open_job(client, tmp_path, f"{index_name}-old", f"{index_name}-new")
+    component = {"template": {"aliases": {f"{index_name}-read": {}}}}
+    template = {"index_patterns": [f"{index_name}-n*"], "composed_of": [index_name], "priority": 5000}
+    try:
+        client.cluster.put_component_template(name=index_name, body=component)
+        client.indices.put_index_template(name=index_name, body=template)
+        [found] = [finding for finding in surroundings(job) if finding.severity == "stop"]
+        assert f"behind the alias {index_name}-read as soon as it is made" in found.what
+    finally:
+        client.indices.delete_index_template(name=index_name)
+        client.cluster.delete_component_template(name=index_name)
 
 
 def test_policies_of_index_state_management_are_found() -> None:

@@ -73,7 +73,7 @@ def real_documents(count: int, folder: Path) -> list[tuple[str, Json]]:
         with gzip.open(debian) as lines:
             found = [orjson.loads(line) for line in islice(lines, count)]
         return [(one["_id"], {"title": one["title"], "body": one["text"], "stamp": 0}) for one in found]
-    pages = [one for one in read_source("pydoc") if isinstance(one, Document)][:count]
+    pages = [one for one in read_source("pydoc:") if isinstance(one, Document)][:count]
     return [(one.id, {"title": one.title, "body": one.text, "stamp": 0}) for one in pages]
 
 
