@@ -6,22 +6,22 @@ of its sequence numbers. What was deleted leaves no trace there, so ids are comp
 
 from __future__ import annotations
 
-import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from opensearch_splade.errors import ClusterError, LedgerError, MigrationError
+from opensearch_splade.errors import LedgerError, MigrationError
 from opensearch_splade.index_meta import IndexMeta
-from opensearch_splade.ingest.bulk import Action, BulkWriter
+from opensearch_splade.ingest.bulk import BulkWriter
 from opensearch_splade.ingest.dead_letters import DeadLetterFile
-from opensearch_splade.ingest.ledger import Entry, Ledger, Target
+from opensearch_splade.ingest.ledger import Ledger, Target
 from opensearch_splade.ingest.pipeline import run
 from opensearch_splade.ingest.report import IngestReport
 from opensearch_splade.ingest.request_compression import RequestCompression
 from opensearch_splade.ingest.target import index_uuid
+from opensearch_splade.migration.deletes import Deletes, known_to
 from opensearch_splade.migration.history import History
 from opensearch_splade.migration.index_traps import unreadable
 from opensearch_splade.migration.job import Job
@@ -33,7 +33,7 @@ from opensearch_splade.migration.target import our_mapping
 from opensearch_splade.migration.write_block import unblock
 from opensearch_splade.plugin.client import is_loopback
 from opensearch_splade.transport import asking
-from opensearch_splade.types import Document, Json
+from opensearch_splade.types import Document
 
 _AT_ONCE = 500
 
@@ -172,6 +172,7 @@ class Copier:
         compression = RequestCompression(loopback=is_loopback(job.client))
         # Documents are what a pipeline made of them once: it must not run again.
         self._writer = BulkWriter(job.client, job.spec.target, compression=compression, pipeline="_none")
+        self._deletes = Deletes(job, self._writer)
         self._encoder = job.encoder()
 
     def __enter__(self) -> Copier:
@@ -204,8 +205,7 @@ class Copier:
 
     def knows(self, ids: set[str]) -> set[str]:
         """Which of these the new index should hold."""
-        found = [ledger.look_up([Entry(id_, "") for id_ in ids], "") for ledger in self._ledgers.values()]
-        return {id_ for known in found for id_ in known.changed | known.unchanged}
+        return known_to(self._ledgers, ids)
 
     def _open_ledgers(self) -> None:
         state = self.job.state
@@ -267,7 +267,9 @@ class Copier:
             history = self.job.history(shard)
             self._bring_over(history, ledger)
             if not self.job.in_place:
-                self._delete(history, ledger)
+                self.copied.deleted += self._deletes.of_shard(history, ledger)
+        if self.has_all and not self.job.in_place and self.job.state.step != "cut-over":
+            self.copied.deleted += self._deletes.unnoted(self._ledgers)
         return self.look()
 
     def look(self) -> int:
@@ -304,47 +306,3 @@ class Copier:
         self.copied.slowest, self.copied.slowed = report.slowest, self._pace.said
         self._progress[reader.history.shard].note(reader.after, reader.last, self._pace.said)
         self._tell(self.copied)
-
-    def _delete(self, history: History, ledger: Ledger) -> None:
-        """Deletes what the source no longer holds.
-
-        While it is written to, an id may be overlooked in it; so what seems to be gone is looked up before it is
-        deleted. What is written again after that has a later number, and comes again.
-        """
-        if history.count() == ledger.documents:
-            return  # which holds each id that was read, so there is none that the source lacks
-        for some in _gone(history, ledger):
-            if ids := history.missing(some):
-                ledger.forget(ids)
-                self._delete_ids(ids)
-                self.copied.deleted += len(ids)
-
-    def _delete_ids(self, ids: list[str]) -> None:
-        routings = self._routings(ids)
-        failures = self._writer.write([Action(id_, None, routings.get(id_, "")) for id_ in ids])
-        if failures:
-            raise ClusterError(f"the new index refuses to delete {failures[0].id!r}: {failures[0].reason}")
-
-    def _routings(self, ids: list[str]) -> dict[str, str]:
-        """A document with a routing of its own is found by nothing else."""
-        body: Json = {"query": {"ids": {"values": ids}}, "size": len(ids), "_source": False}
-        with asking(self.job.spec.target):
-            self.job.client.indices.refresh(index=self.job.spec.target)
-            hits = self.job.client.search(index=self.job.spec.target, body=body)["hits"]["hits"]
-        return {hit["_id"]: hit["_routing"] for hit in hits if "_routing" in hit}
-
-
-def _gone(history: History, ledger: Ledger) -> Iterator[list[str]]:
-    """Ids that the ledger knows and the source seems not to have, some at a time."""
-    with closing(sqlite3.connect("", isolation_level=None)) as database:  # a file without a name, gone when closed
-        database.execute("PRAGMA synchronous=OFF")
-        database.execute("CREATE TABLE there (id TEXT PRIMARY KEY) WITHOUT ROWID")
-        database.execute("BEGIN")
-        for ids in history.ids():
-            database.executemany("INSERT OR IGNORE INTO there VALUES (?)", [(id_,) for id_ in ids])
-        database.execute("COMMIT")
-        for ids in ledger.ids():
-            places = ",".join("?" * len(ids))
-            rows = database.execute(f"SELECT id FROM there WHERE id IN ({places})", ids)  # noqa: S608 - question marks
-            if gone := set(ids) - {row[0] for row in rows}:
-                yield sorted(gone)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from opensearch_splade.errors import ClusterError
+from opensearch_splade.errors import ClusterError, TargetError
 from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.transport import asking
@@ -52,7 +52,10 @@ def scan(client: OpenSearch, index: str, capabilities: Capabilities, page: int =
         TargetError: There is no such index.
         ClusterError: The cluster does not answer or refuses, or a shard fails: part of an index proves nothing.
     """
-    meta = IndexMeta.read(client, index)
+    try:
+        meta = IndexMeta.read(client, index)
+    except TargetError:  # an index of others, whose documents have none of these fields
+        meta = IndexMeta()
     names = {meta.name(ours): ours for ours in ("id", "hash", "encoded", "passage_count")}
     wanted: Json = {"stored_fields": "_none_", "docvalue_fields": list(names)}
     for hits in _scan(client, index, capabilities, wanted, page):

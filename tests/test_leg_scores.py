@@ -169,7 +169,7 @@ def test_boosts_that_cannot_be(animals: dict[int, Searcher]) -> None:
     """Refused before anything is sent, with what to do instead; those that the server refuses name its reason."""
     with pytest.raises(QueryError, match=r"no part of one body.*:linear"):
         animals[1].body(QUESTION, boosts=[ENGLISH])
-    with pytest.raises(QueryError, match="leave out two_step, or the boosts"):
+    with pytest.raises(QueryError, match="leave out two_step and rescore, or the boosts"):
         animals[1].search(QUESTION, mode="neural-sparse", boosts=[ENGLISH], two_step=QueryPruning(top_k=1))
     with pytest.raises(QueryError, match="a JSON object with one key"):
         animals[1].search(QUESTION, boosts=[{}])

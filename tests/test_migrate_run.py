@@ -104,6 +104,20 @@ def test_writes_updates_and_deletes_are_caught_up(client: OpenSearch, index_name
     assert bring_over(job).copied.read == 0
 
 
+def test_what_a_killed_process_wrote_unnoted_does_not_stay(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
+    """Indexed, killed before it was noted, deleted by a user: no ledger knows it, and it goes all the same."""
+    old, new = f"{index_name}-old", f"{index_name}-new"
+    make_old(client, old, 30)
+    job = open_job(client, tmp_path, old, new)
+    bring_over(job)
+    left = sources(client, new)["d1"]
+    client.index(index=new, id="unnoted", body={**left, "osplade_id": "unnoted"})
+    client.index(index=new, id="of-others", body=record(7), refresh=True)  # not ours to delete
+    copier = bring_over(open_job(client, tmp_path, old, new))
+    assert copier.copied.deleted == 1
+    assert sources(client, new).keys() == {*sources(client, old), "of-others"}
+
+
 def test_a_run_goes_on_where_it_was(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
     """Positions and ledgers outlast the process: read again, nothing is encoded again."""
     old, new = f"{index_name}-old", f"{index_name}-new"
