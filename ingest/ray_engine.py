@@ -67,8 +67,8 @@ class Connection:
 
     url: str
     insecure: bool = False
-    user: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_USER"), repr=False)
-    password: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_PASSWORD"), repr=False)
+    user: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_USER") or None, repr=False)
+    password: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_PASSWORD") or None, repr=False)
     ca_certs: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_CA_CERTS"))
 
 

@@ -8,13 +8,19 @@ what 3.6.0 was seen to accept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from opensearch_splade.errors import MigrationError
-from opensearch_splade.migration.elasticsearch_settings import keeps_synthetic_source, known_settings
+from opensearch_splade.migration.elasticsearch_settings import (
+    has_old_semantic_text,
+    known_settings,
+    leaves_vectors_out,
+    require_whole_documents,
+)
+from opensearch_splade.migration.elasticsearch_templates import said_singly
 from opensearch_splade.migration.source import SourceIndex
 from opensearch_splade.migration.spec import MigrationSpec
 from opensearch_splade.types import Capabilities, Json
@@ -35,6 +41,12 @@ _ROOT = {
 """What a mapping may hold beside fields; all else is Elasticsearch's own."""
 _PARAMETERS = ("on_script_error", "script", "synthetic_source_keep", "time_series_dimension", "time_series_metric")
 """Parameters of fields that OpenSearch does not know."""
+_PARAMETERS_OF = {
+    "boolean": ("ignore_malformed",),
+    "constant_keyword": ("meta",),
+    "rank_feature": ("null_value",),
+}
+"""Those that it knows of other types only."""
 _RENAMED = {"counted_keyword": "keyword", "flattened": "flat_object", "pattern_text": "match_only_text"}
 _UNSEARCHED = (
     "dense_vector",
@@ -64,13 +76,8 @@ def translated(source: SourceIndex, number: str, spec: MigrationSpec, capabiliti
     Raises:
         MigrationError: Documents or vectors would not come as they were written.
     """
-    if keeps_synthetic_source(source):
-        raise MigrationError(
-            f"index {source.name!r} keeps no documents but puts their _source together from fields (synthetic), so "
-            "that order, numbers and duplicates are not what was written. Reindex it there into an index with "
-            "index.mapping.source.mode: stored, and migrate that."
-        )
-    leaves_out = _leaves_vectors_out(source.settings, number)
+    require_whole_documents(source, number)
+    leaves_out = leaves_vectors_out(source.settings, number)
     if spec.vectors and leaves_out:
         raise MigrationError(
             f"index {source.name!r} leaves vectors out of _source (index.mapping.exclude_source_vectors, the default "
@@ -78,7 +85,7 @@ def translated(source: SourceIndex, number: str, spec: MigrationSpec, capabiliti
             "this setting at false and migrate that, or encode anew with way copy."
         )
     with_knn = _KNN in capabilities.plugins and spec.sparse_field == "rank_features" and not leaves_out
-    words = _Translation(with_knn, _has_old_semantic_text(source.settings), spec.drop)
+    words = _Translation(with_knn, has_old_semantic_text(source.settings), spec.drop)
     mappings = words.mapping(source.mappings)
     settings, lost = known_settings(source.settings)
     by = settings.get("sort", {}).get("field", [])
@@ -92,42 +99,13 @@ def translated(source: SourceIndex, number: str, spec: MigrationSpec, capabiliti
     return replace(source, mappings=mappings, settings=settings, notes=(*source.notes, *words.notes, *lost))
 
 
-def _leaves_vectors_out(settings: Mapping[str, Any], number: str) -> bool:
-    """As it says, else by default: on from 9.2 for indices that were made then; those made before 9.0 are surely not.
-
-    Elasticsearch, pull request 131907.
-    """
-    said = settings.get("mapping", {}).get("exclude_source_vectors")
-    if said is not None:
-        return str(said) == "true"
-    major, minor = (int(part) for part in number.split(".")[:2])
-    return (major, minor) >= (9, 2) and _made_by(settings) >= 9_000_000
-
-
-def _has_old_semantic_text(settings: Mapping[str, Any]) -> bool:
-    """Whether ``semantic_text`` fields write their chunks into documents, as they did before 8.18.
-
-    Elasticsearch, ``InferenceMetadataFieldsMapper.isEnabled``.
-    """
-    said = settings.get("mapping", {}).get("semantic_text", {}).get("use_legacy_format")
-    if said is not None:
-        return str(said) == "true"
-    made_by = _made_by(settings)
-    return made_by < 8_524_000 or 9_000_000 <= made_by < 9_007_000
-
-
-def _made_by(settings: Mapping[str, Any]) -> int:
-    """The index version: 7_17_22_99 and the like, from 8.11 on a number of its own that begins with the major one."""
-    return int(settings.get("version", {}).get("created", 0))
-
-
 @dataclass
 class _Translation:
     """One mapping.
 
     Attributes:
         with_knn: Whether ``knn_vector`` fields can be had.
-        old_semantic_text: See ``_has_old_semantic_text``.
+        old_semantic_text: See ``has_old_semantic_text``.
         drop: Fields that stay behind anyway.
         notes: What changed.
         has_vectors: Whether there are ``knn_vector`` fields.
@@ -150,7 +128,7 @@ class _Translation:
             del found["_source"]
         self._object("", found)
         if "dynamic_templates" in found:
-            found["dynamic_templates"] = [{name: one} for name, one in self._templates(found["dynamic_templates"])]
+            found["dynamic_templates"] = self._templates(found["dynamic_templates"])
         self._drop_references(found.get("properties", {}))
         return found
 
@@ -180,11 +158,9 @@ class _Translation:
 
     def _field(self, path: str, about: Json) -> Json:
         kind = about.get("type", "object")
-        if dropped := [name for name in _PARAMETERS if name in about]:
+        if dropped := [name for name in (*_PARAMETERS, *_PARAMETERS_OF.get(kind, ())) if name in about]:
             about = {name: value for name, value in about.items() if name not in dropped}
             self.notes.append(f"{path}: {', '.join(dropped)} left out")
-        if kind == "boolean" and about.pop("ignore_malformed", None) is not None:
-            self.notes.append(f"{path}: ignore_malformed left out, since booleans have none")
         own: dict[str, Callable[[str, Json], Json]] = {
             "aggregate_metric_double": self._metrics,
             "constant_keyword": self._constant,
@@ -246,18 +222,12 @@ class _Translation:
         self._object(path, about)
         return about
 
-    def _templates(self, templates: list[Json]) -> Iterator[tuple[str, Json]]:
-        for name, template in ((name, one) for entry in templates for name, one in entry.items()):
-            if "runtime" in template or "unmatch_mapping_type" in template:
-                self.notes.append(f"dynamic template {name}: runtime and unmatch_mapping_type are unknown: left out")
-                continue
-            one = template | {"mapping": self._field(f"dynamic template {name}", template.get("mapping", {}))}
-            kinds = one.get("match_mapping_type")
-            if not isinstance(kinds, list):
-                yield name, one
-                continue
-            for kind in kinds:
-                yield f"{name}_{kind}", one | {"match_mapping_type": kind}
+    def _templates(self, templates: list[Json]) -> list[Json]:
+        for name, one in ((name, one) for entry in templates for name, one in entry.items()):
+            one["mapping"] = self._field(f"dynamic template {name}", one.get("mapping", {}))
+        singly, notes = said_singly(templates)
+        self.notes.extend(notes)
+        return singly
 
     def _drop_references(self, properties: Json) -> None:
         """Other names of what is an object now, and copies into it, cannot be had."""

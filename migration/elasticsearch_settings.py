@@ -115,12 +115,77 @@ def _require_own_synonyms(analysis: Mapping[str, Any]) -> None:
             )
 
 
-def keeps_synthetic_source(source: SourceIndex) -> bool:
-    """Whether documents are put together from fields when they are read."""
-    mode = source.mappings.get("_source", {}).get("mode") or source.settings.get("mapping", {}).get("source", {}).get(
-        "mode"
-    )
-    return str(mode or _DEFAULT_MODES.get(source.settings.get("mode", "standard"), "stored")).lower() != "stored"
+def require_whole_documents(source: SourceIndex, number: str) -> None:
+    """Refuses an index whose documents cannot be read as they were written, or not in order.
+
+    Args:
+        source: As Elasticsearch gives it.
+        number: Its server's version.
+
+    Raises:
+        MigrationError: Says what it lacks and how it is had.
+    """
+    if _has_synthetic_source(source):
+        raise MigrationError(
+            f"index {source.name!r} keeps no documents but puts their _source together from fields (synthetic), so "
+            "that order, numbers and duplicates are not what was written. Reindex it there into an index with "
+            "index.mapping.source.mode: stored, and migrate that."
+        )
+    if _has_no_numbers(source.settings, number):
+        raise MigrationError(
+            f"index {source.name!r} has no sequence numbers to read it by (index.disable_sequence_numbers). Reindex it "
+            "there into an index that has this setting at false, and migrate that."
+        )
 
 
-_DEFAULT_MODES = {"time_series": "synthetic", "logsdb": "synthetic"}
+def _has_synthetic_source(source: SourceIndex) -> bool:
+    """As mapping or settings say, else by the index' mode: those for logs, metrics and columns put it together."""
+    said = source.mappings.get("_source", {}).get("mode")
+    said = said or source.settings.get("mapping", {}).get("source", {}).get("mode")
+    if said is None:
+        return source.settings.get("mode", "standard") not in _MODES_OF_DOCUMENTS
+    return str(said).lower() != "stored"
+
+
+_MODES_OF_DOCUMENTS = ("standard", "lookup")
+
+
+def _has_no_numbers(settings: Mapping[str, Any], number: str) -> bool:
+    """As it says, else by default: from 9.4 on time series and columns have none."""
+    said = settings.get("disable_sequence_numbers")
+    if said is not None:
+        return str(said) == "true"
+    return _version(number) >= (9, 4) and settings.get("mode", "standard") not in (*_MODES_OF_DOCUMENTS, "logsdb")
+
+
+def leaves_vectors_out(settings: Mapping[str, Any], number: str) -> bool:
+    """As it says, else by default: on from 9.2 for indices that were made then; those made before 9.0 are surely not.
+
+    Elasticsearch, pull request 131907.
+    """
+    said = settings.get("mapping", {}).get("exclude_source_vectors")
+    if said is not None:
+        return str(said) == "true"
+    return _version(number) >= (9, 2) and _made_by(settings) >= 9_000_000
+
+
+def has_old_semantic_text(settings: Mapping[str, Any]) -> bool:
+    """Whether ``semantic_text`` fields write their chunks into documents, as they did before 8.18.
+
+    Elasticsearch, ``InferenceMetadataFieldsMapper.isEnabled``.
+    """
+    said = settings.get("mapping", {}).get("semantic_text", {}).get("use_legacy_format")
+    if said is not None:
+        return str(said) == "true"
+    made_by = _made_by(settings)
+    return made_by < 8_524_000 or 9_000_000 <= made_by < 9_007_000
+
+
+def _version(number: str) -> tuple[int, int]:
+    major, minor = number.split(".")[:2]
+    return int(major), int(minor)
+
+
+def _made_by(settings: Mapping[str, Any]) -> int:
+    """The index version: 7_17_22_99 and the like, from 8.11 on a number of its own that begins with the major one."""
+    return int(settings.get("version", {}).get("created", 0))

@@ -38,7 +38,7 @@ def index_traps(source: SourceIndex, spec: MigrationSpec, body: Json) -> Iterato
         )
     if spec.is_elsewhere:
         yield note(
-            f"the source is on another cluster ({spec.source_url}): it is only read; plugins, "
+            f"the source is on another cluster ({spec.source_url}): until cutover it is only read; plugins, "
             "pipelines and templates there are not brought over"
         )
         yield from map(note, source.notes)

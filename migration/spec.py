@@ -113,11 +113,22 @@ class MigrationSpec(BaseModel):
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """User and password for the source's cluster: of its URL, else of the environment, else empty."""
+        """User and password for the source's cluster: of its URL, else of the environment, else empty.
+
+        Those of the target's cluster are never sent to another one.
+
+        Raises:
+            MigrationError: There is one without the other.
+        """
         user, _, password = self.login.get_secret_value().partition(":")
         user = unquote(user) or os.environ.get("OPENSEARCH_SOURCE_USER", "")
         password = unquote(password) or os.environ.get("OPENSEARCH_SOURCE_PASSWORD", "")
-        return (user, password) if user and password else ("", "")
+        if bool(user) != bool(password):
+            raise MigrationError(
+                "the source's cluster needs both a user and a password: in its URL, or as OPENSEARCH_SOURCE_USER and "
+                "OPENSEARCH_SOURCE_PASSWORD."
+            )
+        return user, password
 
     @classmethod
     def read(cls, path: Path | None = None, **given: Any) -> MigrationSpec:

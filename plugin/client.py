@@ -46,7 +46,7 @@ def connect(
     Args:
         url: ``http(s)://[user:password@]host[:port][/prefix]``; by default ``OPENSEARCH_URL``, else the running local
             node.
-        user: By default the URL's, else ``OPENSEARCH_USER``.
+        user: By default the URL's, else ``OPENSEARCH_USER``; empty for nobody.
         password: By default the URL's, else ``OPENSEARCH_PASSWORD``.
         ca_certs: File of certificate authorities; by default ``OPENSEARCH_CA_CERTS``, else the usual ones.
         insecure: Do not verify the server's certificate. Never the default.
@@ -58,20 +58,22 @@ def connect(
     """
     parts = _parsed(url or known_url())
     is_tls = parts.scheme == "https"
-    user = user or unquote(parts.username or "") or os.environ.get("OPENSEARCH_USER")
-    password = password or unquote(parts.password or "") or os.environ.get("OPENSEARCH_PASSWORD")
+    if user is None:
+        user = unquote(parts.username or "") or os.environ.get("OPENSEARCH_USER", "")
+    if password is None:
+        password = unquote(parts.password or "") or os.environ.get("OPENSEARCH_PASSWORD", "")
     ca_certs = ca_certs or os.environ.get("OPENSEARCH_CA_CERTS")
     if is_tls and ca_certs and not Path(ca_certs).is_file():
         msg = f"file of certificate authorities {ca_certs} does not exist"
         raise ClusterError(msg)
-    if (user is None) != (password is None):
+    if bool(user) != bool(password):
         msg = "a user needs a password and the other way round: OPENSEARCH_USER and OPENSEARCH_PASSWORD"
         raise ClusterError(msg)
     options: Json = {"verify_certs": not insecure, "ssl_show_warn": False, "ca_certs": ca_certs} if is_tls else {}
     # Answers may come compressed. Requests are compressed where it pays, by who sends large ones: `http_compress` would
     # do it always, and at gzip's slowest level.
     options["headers"] = {"accept-encoding": "gzip,deflate"}
-    if user is not None:
+    if user:
         # Not http_auth: that encodes latin-1 and fails on any other password; the server reads UTF-8.
         token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
         options["headers"]["authorization"] = f"Basic {token}"

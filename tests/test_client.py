@@ -71,15 +71,19 @@ def test_nothing_listens() -> None:
 
 
 def test_credentials_come_from_arguments_then_url_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are sent in UTF-8 and unquoted, and a 401 names the variables without showing what was sent."""
+    """They are sent in UTF-8 and unquoted, and a 401 names the variables without showing what was sent.
+
+    An empty user is nobody.
+    """
     monkeypatch.setenv("OPENSEARCH_USER", "environment")
     monkeypatch.setenv("OPENSEARCH_PASSWORD", "of the environment")
     with _server(401, b"{}") as (host, seen):
         said = _said(connect(f"http://{host}"))
         _said(connect(f"http://me:{QUOTED}@{host}"))
         _said(connect(f"http://me:{QUOTED}@{host}", user="other", password="given"))  # noqa: S106
+        _said(connect(f"http://{host}", user="", password=""))
     sent = [base64.b64decode((header or "").removeprefix("Basic ")).decode() for header in seen]
-    assert sent == ["environment:of the environment", f"me:{SECRET}", "other:given"]
+    assert sent == ["environment:of the environment", f"me:{SECRET}", "other:given", ""]
     assert "401" in said
     assert "OPENSEARCH_PASSWORD" in said
     assert "of the environment" not in said

@@ -83,6 +83,24 @@ def test_what_was_searched_there_is_searched_here(client: OpenSearch, index_name
         assert found["hits"]["total"]["value"] == 1, query
 
 
+def test_a_template_of_several_patterns_becomes_several(client: OpenSearch, index_name: str) -> None:
+    """The server would take a list for one pattern; what follows from each is what followed there."""
+    capabilities = probe(client)
+    body = body_of(as_brought(EIGHT, capabilities), capabilities)
+    templates = {name: one for entry in body["mappings"]["dynamic_templates"] for name, one in entry.items()}
+    assert [one.get("match_mapping_type") or one["match"] for one in templates.values()] == [
+        "string",
+        "boolean",
+        "x_*",
+        "y_*",
+    ]
+    body["mappings"]["dynamic_templates"] = [{name: templates[name]} for name in ("codes_0", "codes_1")]
+    client.indices.create(index=index_name, body=body)
+    client.index(index=index_name, id="1", body=EIGHT.document, refresh=True)
+    made = client.indices.get_mapping(index=index_name)[index_name]["mappings"]["properties"]
+    assert [made[name]["type"] for name in ("x_code", "y_code", "x_no")] == ["keyword", "keyword", "text"]
+
+
 def test_a_name_that_goes_on_from_another(client: OpenSearch, index_name: str) -> None:
     """``time`` beside ``time.max``: no object can have both, so there are none; what is one has to be left behind."""
     capabilities = probe(client)
@@ -135,6 +153,10 @@ def test_every_change_is_told() -> None:
     eight = "\n".join(as_brought(EIGHT).notes)
     assert "default_pipeline = 'elser' names a pipeline of the other cluster" in eight
     assert "content: not copied to content_semantic" in eight
+    assert "rank: null_value left out" in eight
+    assert "dynamic template codes: counted_keyword became keyword" in eight
+    assert "template others: left out, OpenSearch has no unmatch_mapping_type" in eight
+    assert "template paths: left out, OpenSearch has no list of path_unmatch" in eight
     assert "codec = legacy_best_compression" in eight
     nine = "\n".join(as_brought(NINE).notes)
     assert "documents come without vectors" in nine
@@ -194,6 +216,9 @@ def changed(elastic: Elastic, number: str = "", flavor: str = "default", **more:
     [
         (changed(SEVEN, mode="time_series"), SPEC, "synthetic.*index.mapping.source.mode: stored"),
         (changed(NINE, mapping={"source": {"mode": "SYNTHETIC"}}), SPEC, "synthetic"),
+        (changed(NINE, mode="columnar"), SPEC, "synthetic"),
+        (changed(NINE, disable_sequence_numbers="true"), SPEC, "no sequence numbers.*this setting at false"),
+        (changed(EIGHT, number="9.4.0", mode="time_series"), SPEC, "no sequence numbers"),
         (changed(SEVEN, number="6.8.23"), SPEC, "from 7.0 on it can be followed"),
         (changed(NINE, flavor="serverless"), SPEC, "Serverless, which has no shards"),
         (changed(NINE), VECTORS, "leaves vectors out of _source.*'elser' cannot be read.*at false"),
