@@ -185,7 +185,7 @@ def test_hosts_of_one_cluster_differ_in_host_and_port_only(url: str) -> None:
     assert "s3cret" not in str(raised.value)
 
 
-def test_secrets_are_neither_shown_nor_logged(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+def test_secrets_are_neither_shown_nor_logged(caplog: pytest.LogCaptureFixture) -> None:
     """Not by ``repr``, not at any level of logging, not in errors; a connection travels to workers whole."""
     caplog.set_level(logging.DEBUG)
     told = ""
@@ -290,9 +290,8 @@ def test_what_may_have_been_done_is_not_sent_again(method: str, path: str, *, ag
     """A host that took a request and went away: reads go to the next one, of writes the caller is told."""
     with echo_server(drops=True) as bad, echo_server() as good:
         with connect(f"http://{bad.host},{good.host}") as client:
-            client.transport.connection_pool.selector.select = lambda all_: min(
-                all_, key=lambda one: good.host in one.host
-            )
+            pool = client.transport.connection_pool
+            pool.selector.select = lambda live: min(live, key=lambda one: good.host in one.host)  # the bad one first
             if again:
                 ask(client, method, path)
             else:

@@ -1,0 +1,146 @@
+"""A cluster, not a node: provisioning, ingest and search go on while a node is away, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+from conftest import REPOSITORY
+from three_nodes import NAMES, ThreeNodes, three_nodes
+
+from opensearch_splade.cli.main import main
+from opensearch_splade.ingest.documents import Document
+from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.plugin.client import connect, server_info
+
+if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
+pytestmark = pytest.mark.server
+OSPLADE = [sys.executable, "-c", "from opensearch_splade.cli.main import main; main()"]
+BUNDLE = ["--bundle", "splade-tiny-idf"]
+
+
+@pytest.fixture(scope="module")
+def cluster(open_folder: Path) -> Iterator[ThreeNodes]:
+    with three_nodes(open_folder / "three") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(cluster: ThreeNodes) -> Iterator[OpenSearch]:
+    """Given all three hosts."""
+    with connect(cluster.url) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Abstracts of SciFact where they are at hand, else pages of Python's own documentation."""
+    shared = Path(os.environ.get("OPENSEARCH_SPLADE_SHARED", REPOSITORY.parent / "shared"), "data", "scifact")
+    found = (one for one in read_source(str(shared) if shared.is_dir() else "pydoc:") if isinstance(one, Document))
+    lines = (json.dumps({"_id": one.id, "title": one.title, "text": one.text}) for one in islice(found, 2000))
+    path = tmp_path_factory.mktemp("source") / "documents.jsonl"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def osplade(*arguments: str) -> str:
+    ran = CliRunner().invoke(main, arguments)
+    assert ran.exit_code == 0, ran.output
+    return ran.output
+
+
+def wait(what: Any, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "nothing came of it"
+        time.sleep(0.2)
+
+
+@contextmanager
+def searches(client: OpenSearch, index: str) -> Iterator[list[str]]:
+    """Somebody searches all the time; what went wrong is kept."""
+    over, wrong, asked = threading.Event(), [], 0
+
+    def search() -> None:
+        nonlocal asked
+        while not over.is_set():
+            try:
+                found = client.search(index=index, body={"query": {"match": {"text": "the effect of a function"}}})
+                shards = found["_shards"]
+                if shards["successful"] != shards["total"] or not found["hits"]["hits"]:
+                    wrong.append(json.dumps(shards))
+            except Exception as error:  # noqa: BLE001 - told below, whatever it is
+                wrong.append(repr(error))
+            asked += 1
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        yield wrong
+    finally:
+        over.set()
+        thread.join()
+    assert asked > 20
+
+
+def test_work_goes_on_while_a_node_is_killed_and_comes_back(
+    cluster: ThreeNodes, client: OpenSearch, source: str, tmp_path: Path
+) -> None:
+    """The cluster manager in the middle of an ingest: no search fails, no document is lost, an index can be made."""
+    where = ["--index", "cluster", "--url", cluster.url, *BUNDLE]
+    kept = ["--shards", "3", "--replicas", "1", "--dead-letters", str(tmp_path / "dead.jsonl")]
+    with (tmp_path / "ingest.log").open("w+") as log:
+        ingest = subprocess.Popen(
+            [*OSPLADE, "ingest", source, *where, *kept], stdout=log, stderr=subprocess.STDOUT, cwd=tmp_path
+        )
+        try:
+            wait(lambda: client.count(index="cluster", params={"ignore": 404}).get("count", 0) > 200)
+            cluster.wait_until_whole()
+            with searches(client, "cluster") as wrong:
+                manager = client.cat.cluster_manager(params={"format": "json"})[0]["node"]
+                written = client.count(index="cluster")["count"]
+                cluster.kill(manager)
+                assert ingest.poll() is None, "the ingest was over before a node was killed"
+                osplade("ingest", str(_four(tmp_path)), "--index", "made", "--url", cluster.url, *BUNDLE)
+                wait(lambda: client.count(index="cluster")["count"] > written)
+                cluster.start(manager)
+                cluster.wait_until_whole()
+            assert ingest.wait(120) == 0
+        finally:
+            ingest.kill()
+            ingest.wait()
+            log.seek(0)
+            told = log.read()
+    assert not wrong, (wrong, told)
+    assert (tmp_path / "dead.jsonl").read_text() == "" if (tmp_path / "dead.jsonl").exists() else True
+    osplade("audit", source, *where)
+    osplade("audit", str(_four(tmp_path)), "--index", "made", "--url", cluster.url, *BUNDLE)
+
+
+def _four(folder: Path) -> Path:
+    path = folder / "four.jsonl"
+    path.write_text("".join(json.dumps({"_id": str(n), "text": f"fox number {n}"}) + "\n" for n in range(4)))
+    return path
+
+
+def test_a_client_of_three_hosts_survives_any_one(cluster: ThreeNodes) -> None:
+    """One after the other hangs: a read that waited in vain goes to the next host, and the others share the rest."""
+    for name in NAMES:
+        with connect(cluster.url, timeout=2) as client, cluster.hanging(name):
+            for _ in range(4):
+                assert server_info(client)["version"]["distribution"] == "opensearch"
+    cluster.wait_until_whole()
