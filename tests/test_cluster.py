@@ -20,9 +20,9 @@ from conftest import REPOSITORY
 from three_nodes import NAMES, ThreeNodes, three_nodes
 
 from opensearch_splade.cli.main import main
-from opensearch_splade.ingest.documents import Document
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.plugin.client import connect, server_info
+from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -98,9 +98,10 @@ def searches(client: OpenSearch, index: str) -> Iterator[list[str]]:
 
 
 def test_work_goes_on_while_a_node_is_killed_and_comes_back(
-    cluster: ThreeNodes, client: OpenSearch, source: str, tmp_path: Path
+    cluster: ThreeNodes, client: OpenSearch, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cluster manager in the middle of an ingest: no search fails, no document is lost, an index can be made."""
+    monkeypatch.chdir(tmp_path)
     where = ["--index", "cluster", "--url", cluster.url, *BUNDLE]
     kept = ["--shards", "3", "--replicas", "1", "--dead-letters", str(tmp_path / "dead.jsonl")]
     with (tmp_path / "ingest.log").open("w+") as log:
