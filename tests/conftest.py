@@ -13,6 +13,7 @@ import pytest
 from fault_table import lines
 
 from opensearch_splade.plugin import node as local
+from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect, redacted
 from opensearch_splade.plugin.launcher import RunningNode, ensure_node
 from opensearch_splade.plugin.node_versions import VERSIONS
@@ -68,7 +69,7 @@ def node(open_folder: Path) -> Iterator[RunningNode]:
     """
     home = open_folder / "node"
     docker = os.environ.get("OPENSEARCH_SPLADE_DOCKER") == "1"
-    running = ensure_node(docker=docker, home=home)
+    running = ensure_node(docker=docker, home=home, versions=VERSIONS.with_ml_commons())
     yield running
     if running.how == "local":
         local.stop(home, purge=True)
@@ -79,6 +80,14 @@ def client(node: RunningNode) -> Iterator[OpenSearch]:
     """A client of the node."""
     with connect(node.url) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def ml_client(client: OpenSearch) -> OpenSearch:
+    """A client of a node with ML Commons."""
+    if "opensearch-ml" not in probe(client).plugins:
+        pytest.skip("the given node has no ML Commons: `osplade node start --ml-commons` starts one that has")
+    return client
 
 
 @pytest.fixture
