@@ -2,7 +2,7 @@
 
 ``neural_sparse`` reads the weight of a token from its payload, so four filters behind OpenSearch's own ``bert-uncased``
 tokenizer are a query encoder: ``limit`` cuts a question where the bundle does, ``stop`` drops what weighs nothing,
-``stemmer_override`` writes feature and weight in a token's place, and ``delimited_payload`` makes the weight its payload.
+``stemmer_override`` writes feature and weight in a token's place, ``delimited_payload`` makes the weight its payload.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def analyzer_rules(bundle: Bundle) -> AnalyzerRules:
         )
     if _identity(bundle) != _BERT_UNCASED:
         raise BundleError(
-            f"{manifest.name}'s tokenizer is not OpenSearch's {TOKENIZER}, so its tokens would be others in the cluster. "
+            f"{manifest.name}'s tokenizer is not OpenSearch's {TOKENIZER}: in the cluster its tokens would be others. "
             "Take its own tokenizer there: `osplade bundle pack --for ml-commons --what queries`"
         )
     tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)

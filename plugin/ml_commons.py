@@ -10,6 +10,7 @@ from opensearch_splade.plugin.ml_refusals import remedy_for
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
+    from opensearchpy.exceptions import TransportError
 
     from opensearch_splade.types import Json
 
@@ -50,20 +51,30 @@ def call(
             f"{address(client)} did not answer to: {what} ({type(error).__name__}: {error.error}); look whether it was "
             "done before it is done again"
         ) from error
-    except exceptions.AuthenticationException as error:
-        raise ClusterError(
-            f"{address(client)} refuses the user or password (401): set OPENSEARCH_USER and OPENSEARCH_PASSWORD"
-        ) from error
-    except exceptions.AuthorizationException as error:
-        raise ClusterError(
-            f"{address(client)}: this user may not {what} (403): {reason_of(error.info)}; the role ml_full_access has "
-            "all permissions of ML Commons"
-        ) from error
     except exceptions.TransportError as error:
-        raise refused(client, what, reason_of(error.info), error.status_code) from error
+        raise _forbidden(client, what, error) or refused(
+            client, what, reason_of(error.info), error.status_code
+        ) from error
     if isinstance(answer, dict) and answer.get("status") in _REPEATED:
         raise refused(client, what, reason_of(answer), int(answer["status"]))
     return answer if isinstance(answer, dict) else {"text": answer}
+
+
+def _forbidden(client: OpenSearch, what: str, error: TransportError) -> ClusterError | None:
+    """What the cluster does not let this user do. An encoder's own 401 and 403 come through with their status."""
+    reason = reason_of(error.info)
+    if "remote service" in reason:
+        return None
+    if error.status_code == 401:
+        return ClusterError(
+            f"{address(client)} refuses the user or password (401): set OPENSEARCH_USER and OPENSEARCH_PASSWORD"
+        )
+    if error.status_code == 403:
+        return ClusterError(
+            f"{address(client)}: this user may not {what} (403): {reason}; the role ml_full_access has all permissions "
+            "of ML Commons"
+        )
+    return None
 
 
 def refused(client: OpenSearch, what: str, reason: str, status: int | str | None = None) -> MlCommonsError:
@@ -74,7 +85,8 @@ def refused(client: OpenSearch, what: str, reason: str, status: int | str | None
         remedy = remedy_for(reason)
     said = f" ({status})" if status else ""
     return MlCommonsError(
-        f"{address(client)} does not {what}{said}: {reason}" + (f". To do: {remedy}" if remedy else ""), reason
+        f"{address(client)} does not {what}{said}: {reason.rstrip('.')}" + (f". To do: {remedy}" if remedy else ""),
+        reason,
     )
 
 

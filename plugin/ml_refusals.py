@@ -19,7 +19,7 @@ class Refusal:
     remedy: str
 
 
-_SET = "put this cluster setting (`plugin.ml_settings` says which differ and puts them)"
+_SET = "set this cluster setting to true (ml_settings.settings_for_local_models finds out what else is needed)"
 
 REFUSALS = (
     # Connectors and remote models
@@ -34,13 +34,18 @@ REFUSALS = (
         "setting is read when a model is deployed",
     ),
     Refusal(
-        "Connection reset|Connection refused|Error communicating with remote model",
+        "Error communicating with remote model|Connection reset|Connection refused",
         "look whether the encoder runs at the connector's address and keeps up (a backlog for 30 connections at once); "
         "documents of that request were not indexed, send them again",
     ),
     Refusal(
+        "Error from remote service.*(unauthor|forbidden|token|credential)",
+        "give the connector the encoder's token (ml_connectors.update_connector), then undeploy and deploy the model",
+    ),
+    Refusal(
         "Error from remote service",
-        "look at the encoder: that is its own answer, and ML Commons does not ask again for a 5xx",
+        "look at the encoder: that is its own answer, and ML Commons does not ask again, also not for a 429 or 503; "
+        "documents of that request were not indexed, send them again",
     ),
     Refusal(
         "Invalid payload",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_table import lines
+from ml_cleanup import own_models
 
 from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.capabilities import probe
@@ -88,6 +89,13 @@ def ml_client(client: OpenSearch) -> OpenSearch:
     if "opensearch-ml" not in probe(client).plugins:
         pytest.skip("the given node has no ML Commons: `osplade node start --ml-commons` starts one that has")
     return client
+
+
+@pytest.fixture
+def ml_name(ml_client: OpenSearch) -> Iterator[str]:
+    """A name no other test has, for models and connectors. What begins with it is deleted, settings are put back."""
+    with own_models(ml_client) as name:
+        yield name
 
 
 @pytest.fixture
