@@ -19,6 +19,9 @@ PATIENCE = 120.0
 """Seconds to wait for a deployment; a remote model takes one, a tokenizer half of one, an ONNX model about ten."""
 _PAUSE = 0.2
 
+_OFF = frozenset({"REGISTERED", "UNDEPLOYED", "DEPLOY_FAILED"})
+"""On no node. That a model was undeployed ML Commons' own housekeeping may take for a failure of its deployment."""
+
 RemoteKind = Literal["sparse_encoding", "text_embedding"]
 
 
@@ -155,7 +158,7 @@ def undeploy(client: OpenSearch, model_id: str, *, patience: float = PATIENCE) -
         ClusterError: The cluster does not answer or refuses, or time is up.
     """
     model = get_model(client, model_id)
-    if model is None or model.state in {"REGISTERED", "UNDEPLOYED", "DEPLOY_FAILED"}:
+    if model is None or model.state in _OFF:
         return
     call(client, "POST", f"/models/{model_id}/_undeploy", what=f"undeploy the model {model_id}")
     wait_for_state(client, model_id, "UNDEPLOYED", patience=patience)
@@ -211,6 +214,12 @@ def wait_for_task(client: OpenSearch, task_id: str, what: str, *, patience: floa
 def wait_for_state(client: OpenSearch, model_id: str, state: str, *, patience: float = PATIENCE) -> Model:
     """Waits until a model is in a state and gives it.
 
+    Args:
+        client: Connected to the cluster.
+        model_id: Of the model.
+        state: Such as ``DEPLOYED`` or ``UNDEPLOYED``; see ``Model.state``.
+        patience: Seconds.
+
     Raises:
         MlCommonsError: The model is gone or its deployment failed.
         ClusterError: The cluster does not answer, or time is up.
@@ -221,7 +230,7 @@ def wait_for_state(client: OpenSearch, model_id: str, state: str, *, patience: f
         model = get_model(client, model_id)
         if model is None:
             raise refused(client, what, "there is no such model")
-        if model.state == state:
+        if model.state == state or (state in _OFF and model.state in _OFF):
             return model
         if model.state == "DEPLOY_FAILED":
             raise refused(client, what, "its deployment failed")
