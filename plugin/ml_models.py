@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from opensearch_splade.errors import ClusterError, MlCommonsError
-from opensearch_splade.plugin.client import address
+from opensearch_splade.errors import MlCommonsError
 from opensearch_splade.plugin.ml_commons import call, is_missing, refused
+from opensearch_splade.plugin.ml_tasks import PATIENCE, PAUSE, require_time, wait_for_task
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from opensearch_splade.types import Json
 
-PATIENCE = 120.0
-"""Seconds to wait for a deployment; a remote model takes one, a tokenizer half of one, an ONNX model about ten."""
-_PAUSE = 0.2
+_GROUP_PATIENCE = 10.0
 
 _OFF = frozenset({"REGISTERED", "UNDEPLOYED", "DEPLOY_FAILED"})
 """On no node. That a model was undeployed ML Commons' own housekeeping may take for a failure of its deployment."""
@@ -38,6 +37,7 @@ class Model:
         content_hash: sha256 of the package, of local models.
         description: For people; ML Commons drops that of an uploaded package.
         config: ``model_config``.
+        group: Id of its model group; models of one name have one.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Model:
     content_hash: str | None = None
     description: str = ""
     config: Json = field(default_factory=dict)
+    group: str | None = None
 
     @property
     def is_deployed(self) -> bool:
@@ -66,6 +67,7 @@ class Model:
             content_hash=source.get("model_content_hash_value"),
             description=source.get("description", ""),
             config=source.get("model_config") or {},
+            group=source.get("model_group_id"),
         )
 
 
@@ -89,13 +91,7 @@ def find_models(client: OpenSearch, name: str) -> list[Model]:
     Raises:
         ClusterError: The cluster does not answer or refuses.
     """
-    # The pieces of local models lie in the same index, each with its model's name.
-    whole: Json = {
-        "bool": {"filter": {"term": {"name.keyword": name}}, "must_not": {"exists": {"field": "chunk_number"}}}
-    }
-    body: Json = {"query": whole, "size": 100}
-    found = call(client, "POST", "/models/_search", body, what=f"look for the model {name!r}")
-    hits = [hit for hit in found["hits"]["hits"] if hit["_source"].get("name") == name]
+    hits = [hit for hit in _models(client, "name.keyword", name) if hit["_source"].get("name") == name]
     hits.sort(key=lambda hit: hit["_source"].get("created_time", 0), reverse=True)
     return [Model.read(hit["_id"], hit["_source"]) for hit in hits]
 
@@ -175,40 +171,45 @@ def redeploy(client: OpenSearch, model_id: str, *, patience: float = PATIENCE) -
 
 
 def delete_model(client: OpenSearch, model_id: str, *, patience: float = PATIENCE) -> None:
-    """Undeploys and deletes a model; one that is gone already is success.
+    """Undeploys and deletes a model, and the group that ML Commons made for it; one that is gone already is success.
 
     Raises:
         ClusterError: The cluster does not answer or refuses, or time is up.
     """
+    model = get_model(client, model_id)
+    if model is None:
+        return
     undeploy(client, model_id, patience=patience)
     try:
         call(client, "DELETE", f"/models/{model_id}", what=f"delete the model {model_id}")
     except MlCommonsError as error:
         if not is_missing(error):
             raise
+    if model.group:
+        _delete_group(client, model.group, model.name)
 
 
-def wait_for_task(client: OpenSearch, task_id: str, what: str, *, patience: float = PATIENCE) -> Json:
-    """Waits until a task of ML Commons is done and gives it.
+def _delete_group(client: OpenSearch, group: str, name: str) -> None:
+    """Deletes a group that came with models of this name, with the last of them; an empty one that stays is no harm."""
+    deadline = time.monotonic() + _GROUP_PATIENCE
+    with suppress(MlCommonsError):
+        while call(client, "GET", f"/model_groups/{group}")["name"] == name and not _models(
+            client, "model_group_id", group
+        ):
+            try:
+                call(client, "DELETE", f"/model_groups/{group}")
+            except MlCommonsError:  # a package's pieces are deleted after the answer, and count as models until then
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(PAUSE)
 
-    Args:
-        client: Connected to the cluster.
-        task_id: As ``_register`` and ``_deploy`` give it.
-        what: What the task does, for messages.
-        patience: Seconds.
 
-    Raises:
-        MlCommonsError: It failed, on one node at least; says what each said.
-        ClusterError: The cluster does not answer, or time is up.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        task = call(client, "GET", f"/tasks/{task_id}", what=f"tell how the task {task_id} goes")
-        if task["state"] == "COMPLETED":
-            return task
-        if task["state"] in {"FAILED", "COMPLETED_WITH_ERROR", "CANCELLED", "EXPIRED"}:
-            raise refused(client, what, _said(task.get("error", task["state"])))
-        _require_time(client, deadline, what, f"the task {task_id} is {task['state']}", patience)
+def _models(client: OpenSearch, field: str, value: str) -> list[Json]:
+    """Documents of models. The pieces of packages lie in the same index, with their model's name and group."""
+    pieces = {"exists": {"field": "chunk_number"}}
+    body: Json = {"query": {"bool": {"filter": {"term": {field: value}}, "must_not": pieces}}, "size": 100}
+    hits: list[Json] = call(client, "POST", "/models/_search", body, what="look for models")["hits"]["hits"]
+    return hits
 
 
 def wait_for_state(client: OpenSearch, model_id: str, state: str, *, patience: float = PATIENCE) -> Model:
@@ -234,24 +235,4 @@ def wait_for_state(client: OpenSearch, model_id: str, state: str, *, patience: f
             return model
         if model.state == "DEPLOY_FAILED":
             raise refused(client, what, "its deployment failed")
-        _require_time(client, deadline, what, f"it is {model.state}", patience)
-
-
-def _require_time(client: OpenSearch, deadline: float, what: str, now: str, patience: float) -> None:
-    if time.monotonic() > deadline:
-        raise ClusterError(
-            f"{address(client)} did not {what} within {patience:g} s: {now}. It may still; wait longer, or look at "
-            "GET _plugins/_ml/profile and the nodes' logs"
-        )
-    time.sleep(_PAUSE)
-
-
-def _said(error: Any) -> str:
-    """What nodes said, once each: a task's error is JSON of node id to text."""
-    import orjson
-
-    try:
-        by_node = orjson.loads(error)
-    except (ValueError, TypeError):
-        return str(error)
-    return "; ".join(dict.fromkeys(map(str, by_node.values()))) if isinstance(by_node, dict) else str(error)
+        require_time(client, deadline, what, f"it is {model.state}", patience)

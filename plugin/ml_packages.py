@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from opensearch_splade.errors import ClusterError
 from opensearch_splade.plugin.ml_commons import call
+from opensearch_splade.plugin.ml_models import delete_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,7 +80,8 @@ def register_local(
                 upload_chunk(client, model_id, number, stream.read(CHUNK))
                 progress(number + 1, chunks)
     except BaseException:
-        _forget(client, model_id)
+        with suppress(ClusterError):  # the error that brought us here says more
+            delete_model(client, model_id)
         raise
     return model_id
 
@@ -93,8 +95,3 @@ def upload_chunk(client: OpenSearch, model_id: str, number: int, content: bytes)
     """
     what = f"take chunk {number} of the model {model_id}"
     call(client, "POST", f"/models/{model_id}/upload_chunk/{number}", content, timeout=120, what=what)
-
-
-def _forget(client: OpenSearch, model_id: str) -> None:
-    with suppress(ClusterError):  # the error that brought us here says more
-        call(client, "DELETE", f"/models/{model_id}", what=f"delete the model {model_id}")

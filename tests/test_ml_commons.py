@@ -18,6 +18,7 @@ from opensearch_splade.onnx_models import Bundle
 from opensearch_splade.onnx_models.ml_commons_package import pack
 from opensearch_splade.plugin import ml_packages
 from opensearch_splade.plugin.client import connect
+from opensearch_splade.plugin.ml_commons import call
 from opensearch_splade.plugin.ml_connectors import (
     connector_body,
     create_connector,
@@ -35,7 +36,6 @@ from opensearch_splade.plugin.ml_models import (
     register_remote,
     undeploy,
     wait_for_state,
-    wait_for_task,
 )
 from opensearch_splade.plugin.ml_packages import register_local
 from opensearch_splade.plugin.ml_predict import predict_dense, predict_sparse
@@ -49,6 +49,7 @@ from opensearch_splade.plugin.ml_settings import (
     settings_for_connector,
     settings_for_local_models,
 )
+from opensearch_splade.plugin.ml_tasks import wait_for_task
 
 TOKEN = "".join(["s3", "cret"])
 
@@ -136,7 +137,22 @@ def test_a_remote_model_from_nothing_to_nothing(ml_client: OpenSearch, ml_name: 
         delete_model(ml_client, model)
         delete_connector(ml_client, connector)
     assert get_model(ml_client, model) is None
+    with pytest.raises(MlCommonsError, match="find model group"):
+        call(ml_client, "GET", f"/model_groups/{found.group}")
     assert get_connector(ml_client, connector) is None
+
+
+def test_models_of_one_name_share_a_group_until_the_last(ml_client: OpenSearch, ml_name: str, remote: Encoder) -> None:
+    """The group that came with them goes with the last one."""
+    put_settings(ml_client, settings_for_connector(ml_client, remote.url))
+    connector = create_connector(ml_client, connector_body(ml_name, remote.url))
+    first, second = (register_remote(ml_client, ml_name, connector) for _ in range(2))
+    group = find_models(ml_client, ml_name)[0].group
+    delete_model(ml_client, first)
+    assert call(ml_client, "GET", f"/model_groups/{group}")["name"] == ml_name
+    delete_model(ml_client, second)
+    with pytest.raises(MlCommonsError, match="find model group"):
+        call(ml_client, "GET", f"/model_groups/{group}")
 
 
 def test_an_encoder_that_answers_something_else_is_told_so(

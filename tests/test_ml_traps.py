@@ -18,7 +18,7 @@ from opensearch_splade.onnx_models import Bundle, SparseEncoder
 from opensearch_splade.onnx_models.ml_commons_package import pack
 from opensearch_splade.plugin.ml_commons import call
 from opensearch_splade.plugin.ml_connectors import connector_body, create_connector
-from opensearch_splade.plugin.ml_models import deploy, redeploy, register_remote, wait_for_task
+from opensearch_splade.plugin.ml_models import deploy, redeploy, register_remote
 from opensearch_splade.plugin.ml_packages import register_local, upload_chunk
 from opensearch_splade.plugin.ml_predict import predict_sparse
 from opensearch_splade.plugin.ml_refusals import remedy_for
@@ -28,6 +28,7 @@ from opensearch_splade.plugin.ml_settings import (
     settings_for_connector,
     settings_for_local_models,
 )
+from opensearch_splade.plugin.ml_tasks import wait_for_task
 
 VIA_URL = "plugins.ml_commons.allow_registering_model_via_url"
 
