@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
+RUN_FOLDER = "OSPLADE_TEST_RUN"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -51,29 +53,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder of the run, whose node all of its processes share."""
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="osplade-")
+        Path(os.environ[RUN_FOLDER]).chmod(0o755)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The process that began the run ends its node, when all others have ended."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(RUN_FOLDER))
+        local.stop(folder / "node", purge=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A temporary folder that every user can reach: a node started by root runs as another user.
 
     pytest's own temporary folders are closed to others.
     """
-    with tempfile.TemporaryDirectory(prefix="osplade-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ[RUN_FOLDER], ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-def node(open_folder: Path) -> Iterator[RunningNode]:
+def own_node() -> Path:
+    """Folder of the node that this run starts if it has to."""
+    return Path(os.environ[RUN_FOLDER]) / "node"
+
+
+@pytest.fixture(scope="session")
+def node(own_node: Path) -> RunningNode:
     """A node that answers: ``OPENSEARCH_URL``, the running local node, or one of this run's own, stopped at its end.
 
     ``OPENSEARCH_SPLADE_DOCKER=1`` asks for a container instead of a local process.
     """
-    home = open_folder / "node"
     docker = os.environ.get("OPENSEARCH_SPLADE_DOCKER") == "1"
-    running = ensure_node(docker=docker, home=home, versions=VERSIONS.with_ml_commons())
-    yield running
-    if running.how == "local":
-        local.stop(home, purge=True)
+    return ensure_node(docker=docker, home=own_node, versions=VERSIONS.with_ml_commons())
 
 
 @pytest.fixture(scope="session")

@@ -339,9 +339,6 @@ def test_whatever_request_fails_it_is_taken_back(
     assert bare(client, new) == bare(client, old)
 
 
-@pytest.mark.filterwarnings(
-    "ignore:the index .* has a default ingest pipeline:opensearchpy.exceptions.OpenSearchWarning"
-)
 def test_what_users_wrote_since_is_encoded_in_place(
     node: RunningNode, client: OpenSearch, index_name: str, tmp_path: Path
 ) -> None:
