@@ -134,10 +134,24 @@ def register_remote(
 def deploy(client: OpenSearch, model_id: str, *, patience: float = PATIENCE) -> Model:
     """Deploys a model and waits until it is; one that is deployed stays as it is.
 
+    A node refuses while its heap is nearly full, garbage included, and takes the model a moment later; so it is asked
+    again while there is patience.
+
     Raises:
         MlCommonsError: It is refused or fails; says what the nodes said.
         ClusterError: The cluster does not answer, or time is up.
     """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _deployed(client, model_id, patience)
+        except MlCommonsError as error:
+            if not error.reason.startswith("Memory Circuit Breaker") or time.monotonic() > deadline:
+                raise
+        time.sleep(5 * PAUSE)
+
+
+def _deployed(client: OpenSearch, model_id: str, patience: float) -> Model:
     what = f"deploy the model {model_id}"
     answer = call(client, "POST", f"/models/{model_id}/_deploy", what=what)
     if task := answer.get("task_id"):

@@ -16,6 +16,8 @@ from opensearch_splade.plugin.ml_commons import call
 from opensearch_splade.plugin.ml_connectors import delete_connector
 from opensearch_splade.plugin.ml_models import delete_model
 
+HEAP = "plugins.ml_commons.jvm_heap_memory_threshold"
+
 
 @contextmanager
 def alone() -> Iterator[None]:
@@ -30,6 +32,7 @@ def own_models(client: OpenSearch) -> Iterator[str]:
     """A name no other test has. Models and connectors that begin with it are deleted, settings are put back."""
     with alone():
         before = _settings(client)
+        client.cluster.put_settings(body={"persistent": {HEAP: 100}})  # the heap of tests is small, and full of garbage
         prefix = f"test-{uuid.uuid4().hex[:12]}"
         yield prefix
         _delete(client, prefix)

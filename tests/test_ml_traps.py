@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from misbehaving_encoder import Encoder, encoder, lengths
-from ml_cleanup import own_models
+from ml_cleanup import HEAP, own_models
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import RequestError, TransportError
 
@@ -227,6 +228,20 @@ def test_no_node_may_run_a_local_model(ml_client: OpenSearch, names: Iterator[st
         deploy(ml_client, model)
     put_settings(ml_client, settings_for_local_models(ml_client))
     assert deploy(ml_client, model).is_deployed
+
+
+def test_a_full_heap_is_waited_for(ml_client: OpenSearch, names: Iterator[str], tmp_path: Path) -> None:
+    """A node that has no room just now is asked again, and whoever has no patience is told which setting it is."""
+    put_settings(ml_client, settings_for_local_models(ml_client))
+    package = pack(Bundle.open("splade-tiny-idf"), tmp_path / "q.zip")
+    model = register_local(ml_client, package.path, name=next(names), function=package.function)
+    ml_client.cluster.put_settings(body={"persistent": {HEAP: 1}})
+    with pytest.raises(MlCommonsError, match="jvm_heap_memory_threshold"):
+        deploy(ml_client, model, patience=3)
+    later = threading.Timer(1.5, ml_client.cluster.put_settings, kwargs={"body": {"persistent": {HEAP: 100}}})
+    later.start()
+    assert deploy(ml_client, model).is_deployed
+    later.join()
 
 
 def test_hashes_are_asked_for_and_compared(ml_client: OpenSearch, names: Iterator[str], open_folder: Path) -> None:
