@@ -11,6 +11,7 @@ from opensearch_splade.errors import OspladeError
 
 _COMMANDS = (
     "audit",
+    "bundle",
     "bundles",
     "demo",
     "eval",

@@ -7,7 +7,11 @@ import json
 import click
 from rich.console import Console
 
+from opensearch_splade.errors import NodeError
 from opensearch_splade.plugin import node as local
+from opensearch_splade.plugin.capabilities import probe
+from opensearch_splade.plugin.client import connect
+from opensearch_splade.plugin.node_versions import VERSIONS
 
 
 @click.group()
@@ -23,8 +27,9 @@ def node() -> None:
 @node.command()
 @click.option("--heap", default="1g", show_default=True, help="Java heap, e.g. 512m or 2g.")
 @click.option("--port", type=click.IntRange(1, 65535), help="HTTP port. [default: the first free one from 9200 on]")
+@click.option("--ml-commons", is_flag=True, help="With ML Commons, for `osplade cluster` (390 MB more).")
 @click.option("--json", "as_json", is_flag=True, help="Print what runs as JSON.")
-def start(heap: str, port: int | None, *, as_json: bool) -> None:
+def start(heap: str, port: int | None, *, ml_commons: bool, as_json: bool) -> None:
     """Start the node and wait until it answers.
 
     The first start downloads 180 MB. Starting a node that runs changes nothing.
@@ -34,7 +39,10 @@ def start(heap: str, port: int | None, *, as_json: bool) -> None:
       osplade node start --heap 2g
     """
     before = local.running_node()
-    running = local.start(heap=heap, port=port, console=Console(stderr=True))
+    versions = VERSIONS.with_ml_commons() if ml_commons else VERSIONS
+    running = local.start(heap=heap, port=port, versions=versions, console=Console(stderr=True))
+    if before and ml_commons:
+        _require_ml_commons(running)
     if as_json:
         click.echo(json.dumps(_described(running)))
     elif before and before.pid == running.pid:
@@ -77,6 +85,15 @@ def status(*, as_json: bool) -> None:
         click.echo("no local node is running; `osplade node start` starts one")
     if not running:
         raise click.exceptions.Exit(1)
+
+
+def _require_ml_commons(node: local.LocalNode) -> None:
+    with connect(node.url) as client:
+        if "opensearch-ml" not in probe(client).plugins:
+            raise NodeError(
+                f"the node that runs at {node.url} has no ML Commons: `osplade node stop`, then start it again with "
+                "--ml-commons; its data stays"
+            )
 
 
 def _described(running: local.LocalNode) -> dict[str, object]:

@@ -11,7 +11,7 @@ from opensearch_splade.errors import MissingExtraError, NodeError
 from opensearch_splade.plugin import node
 from opensearch_splade.plugin.client import connect, server_info, wait_until_ready
 from opensearch_splade.plugin.node_config import HOST, free_port
-from opensearch_splade.plugin.node_versions import VERSIONS
+from opensearch_splade.plugin.node_versions import VERSIONS, NodeVersions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +41,7 @@ def ensure_node(
     insecure: bool = False,
     home: Path | None = None,
     heap: str = "1g",
+    versions: NodeVersions = VERSIONS,
     console: Console = node.QUIET,
 ) -> RunningNode:
     """A node that answers, in this order: the given URL, the running local node, Docker if asked for, a local start.
@@ -53,6 +54,7 @@ def ensure_node(
         insecure: Do not verify the given cluster's certificate.
         home: Folder of a local node that has to be started, by default the user's own.
         heap: Java heap of a node that has to be started.
+        versions: What a local node that has to be started is made of.
         console: Where progress is shown.
 
     Raises:
@@ -69,7 +71,7 @@ def ensure_node(
             return RunningNode(node.start(folder, console=console).url, "running")
     if docker:
         return RunningNode(_start_container(heap, console), "docker")
-    return RunningNode(node.start(home, heap=heap, console=console).url, "local")
+    return RunningNode(node.start(home, heap=heap, versions=versions, console=console).url, "local")
 
 
 def _start_container(heap: str, console: Console) -> str:

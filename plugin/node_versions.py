@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -41,6 +41,8 @@ class NodeVersions:
         distribution: The server's zip.
         plugins: The plugins' zips, in the order of installation.
         thai_rules: Jars for a Java runtime that cannot split Thai into words.
+        ml_commons: Zips of the plugin that runs models in the cluster and calls out to those outside; large, so a node
+            has it where it is asked for.
     """
 
     opensearch: str
@@ -50,6 +52,11 @@ class NodeVersions:
     distribution: PinnedFile
     plugins: tuple[PinnedFile, ...]
     thai_rules: tuple[PinnedFile, ...]
+    ml_commons: tuple[PinnedFile, ...] = ()
+
+    def with_ml_commons(self) -> NodeVersions:
+        """The same node with ML Commons."""
+        return replace(self, plugins=(*self.plugins, *self.ml_commons), ml_commons=())
 
     @property
     def folder(self) -> str:
@@ -69,6 +76,7 @@ def _load() -> NodeVersions:
         distribution=distribution,
         plugins=tuple(plugins),
         thai_rules=tuple(PinnedFile(**jar) for jar in pinned["thai_rules"]),
+        ml_commons=tuple(PinnedFile(**zipped) for zipped in pinned["ml_commons"]),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import uuid
 from importlib.metadata import PackageNotFoundError, version
@@ -11,8 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_table import lines
+from ml_cleanup import own_models
 
 from opensearch_splade.plugin import node as local
+from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect, redacted
 from opensearch_splade.plugin.launcher import RunningNode, ensure_node
 from opensearch_splade.plugin.node_versions import VERSIONS
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 
     from opensearchpy import OpenSearch
 
+RUN_FOLDER = "OSPLADE_TEST_RUN"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
@@ -49,29 +53,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(line)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder of the run, whose node all of its processes share."""
+    if not hasattr(config, "workerinput"):
+        os.environ[RUN_FOLDER] = tempfile.mkdtemp(prefix="osplade-")
+        Path(os.environ[RUN_FOLDER]).chmod(0o755)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The process that began the run ends its node, when all others have ended."""
+    if not hasattr(config, "workerinput"):
+        folder = Path(os.environ.pop(RUN_FOLDER))
+        local.stop(folder / "node", purge=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def open_folder() -> Iterator[Path]:
     """A temporary folder that every user can reach: a node started by root runs as another user.
 
     pytest's own temporary folders are closed to others.
     """
-    with tempfile.TemporaryDirectory(prefix="osplade-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(dir=os.environ[RUN_FOLDER], ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 @pytest.fixture(scope="session")
-def node(open_folder: Path) -> Iterator[RunningNode]:
+def own_node() -> Path:
+    """Folder of the node that this run starts if it has to."""
+    return Path(os.environ[RUN_FOLDER]) / "node"
+
+
+@pytest.fixture(scope="session")
+def node(own_node: Path) -> RunningNode:
     """A node that answers: ``OPENSEARCH_URL``, the running local node, or one of this run's own, stopped at its end.
 
     ``OPENSEARCH_SPLADE_DOCKER=1`` asks for a container instead of a local process.
     """
-    home = open_folder / "node"
     docker = os.environ.get("OPENSEARCH_SPLADE_DOCKER") == "1"
-    running = ensure_node(docker=docker, home=home)
-    yield running
-    if running.how == "local":
-        local.stop(home, purge=True)
+    return ensure_node(docker=docker, home=own_node, versions=VERSIONS.with_ml_commons())
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +100,21 @@ def client(node: RunningNode) -> Iterator[OpenSearch]:
     """A client of the node."""
     with connect(node.url) as connected:
         yield connected
+
+
+@pytest.fixture(scope="session")
+def ml_client(client: OpenSearch) -> OpenSearch:
+    """A client of a node with ML Commons."""
+    if "opensearch-ml" not in probe(client).plugins:
+        pytest.skip("the given node has no ML Commons: `osplade node start --ml-commons` starts one that has")
+    return client
+
+
+@pytest.fixture
+def ml_name(ml_client: OpenSearch) -> Iterator[str]:
+    """A name no other test has, for models and connectors. What begins with it is deleted, settings are put back."""
+    with own_models(ml_client) as name:
+        yield name
 
 
 @pytest.fixture

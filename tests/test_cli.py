@@ -68,10 +68,13 @@ def asked(ingest: list[str], node: RunningNode, index_name: str) -> list[str]:
     return ["--index", index_name, "--url", node.url]
 
 
-def indices(client: OpenSearch) -> dict[str, str]:
-    """Every index with what changes when anything is written to it."""
-    stats = client.indices.stats(metric="docs,indexing", params={"expand_wildcards": "all"})["indices"]
-    return {name: f"{one['uuid']} {one['primaries']['indexing']['index_total']}" for name, one in stats.items()}
+def indices(client: OpenSearch, name: str) -> dict[str, str]:
+    """Every index called like this with what changes when anything is written to it; other tests write to others."""
+    found = client.indices.stats(index=f"*{name}*", metric="docs,indexing", params={"expand_wildcards": "all"})
+    return {
+        one: f"{about['uuid']} {about['primaries']['indexing']['index_total']}"
+        for one, about in found["indices"].items()
+    }
 
 
 @contextmanager
@@ -206,13 +209,13 @@ def test_bundles_are_completed(command: str) -> None:
 
 @pytest.mark.server
 def test_node_status_tells_machines_where_it_runs(
-    node: RunningNode, open_folder: Path, monkeypatch: pytest.MonkeyPatch
+    node: RunningNode, own_node: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """JSON with the URL and the health, and exit code 0."""
     if node.how not in {"local", "running"}:
         pytest.skip("the node of this run is not a local one")
-    if node.how == "local":
-        monkeypatch.setenv("OPENSEARCH_SPLADE_NODE", str(open_folder / "node"))
+    if own_node.exists():
+        monkeypatch.setenv("OPENSEARCH_SPLADE_NODE", str(own_node))
     result = osplade("node", "status", "--json")
     said = json.loads(result.stdout)
     assert (result.exit_code, said["running"], said["url"]) == (0, True, node.url)
@@ -252,22 +255,22 @@ def test_a_dry_run_of_ingest_changes_nothing(
     with Path(corpus).open("a", encoding="utf-8") as stream:
         stream.write('{"_id": "3"}\nnonsense\n')
     files = sorted(tmp_path.iterdir())
-    before = indices(client)
+    before = indices(client, index_name)
     result = osplade(*ingest, "--query-weights", "idf", "--dry-run", "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert (found["would_be_made"], found["documents"], found["dead_letters"]) == (True, 2, 2)
     assert [one["place"] for one in found["first_dead_letters"]] == ["corpus.jsonl:3", "corpus.jsonl:4"]
     assert found["sample"]["features_each"] > 1
-    assert {name: one for name, one in indices(client).items() if name.startswith(index_name)} == {}
+    assert {name: one for name, one in indices(client, index_name).items() if name.startswith(index_name)} == {}
     assert sorted(tmp_path.iterdir()) == files
 
     assert osplade(*ingest).exit_code == 3
-    written = indices(client)
+    written = indices(client, index_name)
     assert written[index_name] != before.get(index_name)
     again = json.loads(osplade(*ingest, "--dry-run").stdout)
     assert again["would_be_made"] is False
-    assert indices(client)[index_name] == written[index_name]
+    assert indices(client, index_name)[index_name] == written[index_name]
 
 
 @pytest.mark.server

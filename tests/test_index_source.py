@@ -57,10 +57,10 @@ def by_id(records: Iterator[Document | DeadLetter]) -> dict[str, tuple[str, str,
     return found
 
 
-def open_contexts(client: OpenSearch) -> int:
-    """Points in time and scrolls that the node holds."""
-    nodes = client.nodes.stats(metric="indices", index_metric="search")["nodes"].values()
-    return sum(node["indices"]["search"]["open_contexts"] for node in nodes)
+def open_contexts(client: OpenSearch, index: str) -> int:
+    """Points in time and scrolls that the node holds of an index."""
+    found: int = client.indices.stats(index=index, metric="search")["_all"]["total"]["search"]["open_contexts"]
+    return found
 
 
 @pytest.mark.server
@@ -68,7 +68,7 @@ def test_every_document_comes_once(client: OpenSearch, node: RunningNode, filled
     """Over pages, shards and segments; by name on the given cluster, and by URL."""
     assert by_id(read_source(f"index:{filled}", client=client)) == expected()
     assert by_id(read_source(f"index:{node.url}/{filled}")) == expected()
-    assert open_contexts(client) == 0
+    assert open_contexts(client, filled) == 0
 
 
 @pytest.mark.server
@@ -76,13 +76,13 @@ def test_what_is_written_meanwhile_is_not_seen(client: OpenSearch, filled: str) 
     """A shard is read as it was when its turn came, whatever is written, merged and deleted since."""
     with closing(cast("Any", read_source(f"index:{filled}", client=client))) as records:
         found = [next(records)]
-        assert open_contexts(client) > 0
+        assert open_contexts(client, filled) > 0
         shard = {hit["_id"] for hit in shard_of(client, filled, found[0].id)}
         client.delete_by_query(index=filled, body={"query": {"match_all": {}}}, params={"refresh": "true"})
         client.indices.forcemerge(index=filled, params={"max_num_segments": 1})
         found += records
     assert {record.id for record in found} == shard
-    assert open_contexts(client) == 0
+    assert open_contexts(client, filled) == 0
 
 
 def shard_of(client: OpenSearch, index: str, id_: str) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_a_reader_that_stops_holds_nothing(client: OpenSearch, filled: str) -> N
     records = read_source(f"index:{filled}", client=client)
     next(records)
     cast("Any", records).close()
-    assert open_contexts(client) == 0
+    assert open_contexts(client, filled) == 0
 
 
 @pytest.mark.server
@@ -213,7 +213,7 @@ def test_scrolling_where_there_are_no_points_in_time(client: OpenSearch, filled:
     old = Changed(client, **({} if shards else {"search_shards": refuse}))
     old.transport = cast("Any", OldTransport(client))
     assert by_id(read_source(f"index:{filled}", client=cast("Any", old))) == expected()
-    assert open_contexts(client) == 0
+    assert open_contexts(client, filled) == 0
 
 
 @pytest.mark.server

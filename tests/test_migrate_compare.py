@@ -26,6 +26,8 @@ from opensearch_splade.types import Hit
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
+    from opensearch_splade.plugin.launcher import RunningNode
+
 HOSTILE = "</script><script>window.owned = 1</script><img src=x onerror='window.owned = 1'>\"\x00\ud800"
 QUESTIONS = [Question("q1", "image viewer"), Question("q2", "sound library", 3), Question("q3", "development files")]
 
@@ -106,7 +108,7 @@ def test_judgements_say_which_is_better_and_how_surely(pair: Migrated) -> None:
 
 
 @pytest.mark.server
-def test_the_command_asks_and_writes_a_page(pair: Migrated, tmp_path: Path) -> None:
+def test_the_command_asks_and_writes_a_page(node: RunningNode, pair: Migrated, tmp_path: Path) -> None:
     """From a file or a log; without either it says what is missing; as JSON too."""
     queries, log, qrels, html = (tmp_path / name for name in ("q.tsv", "slow.log", "judged.tsv", "page.html"))
     queries.write_text("".join(f"{one.id}\t{one.text}\n" for one in QUESTIONS), encoding="utf-8")
@@ -114,7 +116,8 @@ def test_the_command_asks_and_writes_a_page(pair: Migrated, tmp_path: Path) -> N
     qrels.write_text("q1\td1\t1\n", encoding="utf-8")
 
     def run(*more: object) -> Any:
-        return CliRunner().invoke(main, ["migrate", "compare", "--state", str(pair.job.folder), *map(str, more)])
+        where = ["--url", node.url, "--state", str(pair.job.folder)]
+        return CliRunner().invoke(main, ["migrate", "compare", *where, *map(str, more)])
 
     told = run("--queries", queries, "--qrels", qrels, "--html", html)
     assert told.exit_code == 0, told.output

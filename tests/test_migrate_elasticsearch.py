@@ -40,6 +40,7 @@ def body_of(source: SourceIndex, capabilities: Capabilities, spec: MigrationSpec
     return target_body(source, spec, meta, capabilities)
 
 
+@pytest.mark.filterwarnings("ignore:Disabling _field_names:opensearchpy.exceptions.OpenSearchWarning")
 @pytest.mark.parametrize("version", ALL)
 def test_the_node_takes_what_becomes_of_it(client: OpenSearch, index_name: str, version: str) -> None:
     """The translated index is made by the real server, and holds the document as it was."""

@@ -61,7 +61,8 @@ def bring(history: History, copy: dict[str, int], after: int, users: Users | Non
         after = numbers[-1]
         assert after <= upto
         copy |= {hit["_id"]: hit["_source"]["value"] for hit in page}
-        if users and users.chance.random() < 0.5:
+        # So many that some are refreshed while pages are left: they are past the checkpoint, and do not come.
+        for _ in range(users.chance.randrange(5) if users else 0):
             users.step()
     for id_ in history.missing(sorted(copy)):
         del copy[id_]
@@ -69,7 +70,7 @@ def bring(history: History, copy: dict[str, int], after: int, users: Users | Non
 
 
 @pytest.mark.parametrize("durability", ["request", "async"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_reading_on_sees_the_last_state_of_all(client: OpenSearch, index_name: str, seed: int, durability: str) -> None:
     """Inserts, updates, deletes and refreshes in any order, between pages and between rounds.
 

@@ -26,6 +26,8 @@ from opensearch_splade.migration.verify import verify
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
+    from opensearch_splade.plugin.launcher import RunningNode
+
 pytestmark = pytest.mark.server
 
 
@@ -206,11 +208,12 @@ def test_writes_meanwhile_are_no_differences(pair: Migrated) -> None:
     assert quiet.old == quiet.new == COUNT
 
 
-def test_the_command_ends_with_3_and_names_what_differs(pair: Migrated) -> None:
+def test_the_command_ends_with_3_and_names_what_differs(node: RunningNode, pair: Migrated) -> None:
     """And with 0 where nothing does; as JSON too."""
 
     def run(*more: str) -> Any:
-        return CliRunner().invoke(main, ["migrate", "verify", "--state", str(pair.job.folder), "--sample", "30", *more])
+        where = ["--url", node.url, "--state", str(pair.job.folder)]
+        return CliRunner().invoke(main, ["migrate", "verify", *where, "--sample", "30", *more])
 
     clean = run()
     assert clean.exit_code == 0, clean.output

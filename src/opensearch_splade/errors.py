@@ -9,6 +9,7 @@
       DocumentError        one document that cannot be indexed (goes to the dead letters)
       LedgerError          a ledger that is in use, damaged, foreign or cannot be written
       ClusterError         the cluster cannot be reached or refused a request
+        MlCommonsError     ML Commons refused a request, or a model of the cluster failed
       TargetError          an index whose mapping does not fit what is to be written or asked
       CapabilityError      the connected server cannot do what was asked for
       QueryError           a query that would be refused or silently misread
@@ -56,6 +57,22 @@ class LedgerError(OspladeError):
 
 class ClusterError(OspladeError):
     """The cluster cannot be reached, or refused a request that must not be retried."""
+
+
+class MlCommonsError(ClusterError):
+    """ML Commons refused a request, or a model in the cluster failed; the message ends with the remedy if one is known.
+
+    Attributes:
+        reason: What the server said, without our words.
+    """
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason or message
+
+    def __reduce__(self) -> tuple[type[MlCommonsError], tuple[str, str]]:
+        """Errors travel between processes by their arguments, of which the base class knows one."""
+        return type(self), (str(self), self.reason)
 
 
 class TargetError(OspladeError):
