@@ -26,6 +26,7 @@ _COMMANDS = (
     "prune-curve",
     "prune-table",
     "search",
+    "serve",
     "tune",
     "tune-search",
 )
