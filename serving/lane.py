@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from opensearch_splade.onnx_models.batches import SlidingWindow
 from opensearch_splade.serving.limits import Limits
 from opensearch_splade.serving.metrics import LaneMetrics
-from opensearch_splade.serving.refusals import full
+from opensearch_splade.serving.refusals import full, unavailable
 from opensearch_splade.serving.sides import Side
 
 NICENESS = 5
@@ -78,6 +78,8 @@ class Lane:
         self._next = 0
         self._tokenised = 0  # texts that are tokenised just now
         self._running = 0
+        self._requests: set[_Request] = set()
+        self._abandoned = False
         self._timer: asyncio.TimerHandle | None = None
         self._last = -math.inf
         self._tokens_per_second = 0.0
@@ -97,24 +99,33 @@ class Lane:
         """The JSON of each text's vector, in order. Cancelled, it takes its texts out of the queue.
 
         Raises:
-            Refusal: As many texts or tokens wait as may wait.
+            Refusal: As many texts or tokens wait as may wait, or the server ends.
         """
         if self.texts + len(texts) > self._limits.max_queue:
             raise full(self._retry_after())
         self._last = time.monotonic()
         request = self._enqueue(await self._prepared(texts))
         if request.missing:
+            self._requests.add(request)
             self._pump()
             try:
                 await request.answer
             finally:
+                self._requests.discard(request)
                 self._forget(request)
         return request.rows
 
+    def abandon(self) -> None:
+        """Refuses what was accepted and is not answered yet."""
+        self._abandoned = True
+        for request in self._requests:
+            if not request.answer.done():
+                request.answer.set_exception(unavailable("draining"))
+
     def close(self) -> None:
-        """Ends its threads. What waits is not run."""
+        """Ends its threads, once the batches that run have ended. What waits is not run."""
         for pool in (self._tokenizer, self._workers):
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
     async def _prepared(self, texts: Sequence[str]) -> Sequence[Sized | None]:
         if self._first is None:
@@ -122,10 +133,15 @@ class Lane:
         self._tokenised += len(texts)
         try:
             return await self._loop.run_in_executor(self._tokenizer, self._side.prepare, texts)
+        except asyncio.CancelledError:
+            self._metrics.dropped.inc(len(texts))
+            raise
         finally:
             self._tokenised -= len(texts)
 
     def _enqueue(self, prepared: Sequence[Sized | None]) -> _Request:
+        if self._abandoned:
+            raise unavailable("draining")
         wanted = [(index, tokens) for index, tokens in enumerate(prepared) if tokens is not None]
         count = sum(len(tokens) for _, tokens in wanted)
         if self._window and self._window.tokens + count > self._limits.max_queue_tokens:

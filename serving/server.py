@@ -68,7 +68,7 @@ def serve(served: Served, listening: Listening, ready: Callable[[str], None]) ->
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:
-        with _bound(listening) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        with bound(listening) as listener, asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(Running(served, listening, listener, ready).run())
     finally:
         sys.setswitchinterval(interval)
@@ -141,9 +141,10 @@ class Running:
         try:
             await asyncio.wait_for(service.drain(), self._listening.drain)
         except TimeoutError:
+            service.abandon()
             raise OspladeError(
-                f"Requests were not answered within {self._listening.drain} s after the server was asked to stop. "
-                "Give it longer (--drain-seconds), or let fewer texts wait (--max-queue)."
+                f"Some requests got 503, because they were not done {self._listening.drain} s after the server was asked "
+                "to stop. Give it longer (--drain-seconds), or let fewer texts wait (--max-queue)."
             ) from None
 
     async def _load(self, service: Service) -> None:
@@ -179,7 +180,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return factory
 
 
-def _bound(listening: Listening) -> socket.socket:
+def bound(listening: Listening) -> socket.socket:
+    """A socket that listens.
+
+    Raises:
+        OspladeError: The address cannot be had.
+    """
     host = listening.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -114,6 +114,11 @@ class Service:
             self._idle.clear()
             await self._idle.wait()
 
+    def abandon(self) -> None:
+        """Refuses what a drain did not get done."""
+        for lane in self._lanes.values():
+            lane.abandon()
+
     def close(self) -> None:
         """Ends all threads."""
         for lane in self._lanes.values():
