@@ -95,7 +95,7 @@ def main(bundle: str, rounds: int, minutes: float, options: tuple[str, ...], *, 
         found = {
             "machine": f"{processor()}, {os.cpu_count()} cores",
             "bundle": bundle,
-            "rounds": [_round(load, encode, passages, process, size["seconds"]) for _ in range(rounds)],
+            "rounds": [_told(_round(load, encode, passages, process, size["seconds"])) for _ in range(rounds)],
             "memory": _memory(load, process, minutes) if minutes else None,
         }
     if as_json:
@@ -142,6 +142,12 @@ def _round(load: Load, encode: Any, passages: Sequence[str], process: psutil.Pro
     }
 
 
+def _told(found: dict[str, Any]) -> dict[str, Any]:
+    """Says at once what else is said at the end."""
+    click.echo(json.dumps(found), err=True)
+    return found
+
+
 def _cpu(process: psutil.Process) -> float:
     """Seconds of all cores that it has used: what other work on the machine cannot take from it."""
     times = process.cpu_times()
@@ -183,7 +189,7 @@ def _alone(encode: Any, passages: Sequence[str], seconds: float) -> tuple[float,
     """Documents a second, and milliseconds of all cores for each."""
     start, used, count = time.monotonic(), time.process_time(), 0
     while time.monotonic() - start < seconds:
-        part = [passages[(count + place) % len(passages)] for place in range(1024)]
+        part = [passages[(count + place) % len(passages)] for place in range(256)]
         encode(part)
         count += len(part)
     return count / (time.monotonic() - start), 1000 * (time.process_time() - used) / count

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
@@ -12,12 +15,12 @@ from opensearch_splade.errors import OspladeError
 from opensearch_splade.serving import bodies, pages
 from opensearch_splade.serving.access import guarded
 from opensearch_splade.serving.lane import Lane
+from opensearch_splade.serving.limits import Limits
 from opensearch_splade.serving.refusals import Refusal
 from opensearch_splade.serving.service import LANES, Service
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from starlette.exceptions import HTTPException
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.types import ASGIApp
@@ -37,85 +40,111 @@ def app(service: Service, tokens: Sequence[str] = ()) -> ASGIApp:
     """
     from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
-    from starlette.responses import HTMLResponse, PlainTextResponse, Response
     from starlette.routing import Route
 
-    async def encode(request: Request) -> Response:
-        model, lane = request.path_params["model"], request.path_params["lane"]
-        start = time.perf_counter()
-        status = 500
-        try:
-            if lane not in LANES:
-                raise Refusal(404, "unknown_path", f"There is no /{model}/{lane}; there are: {', '.join(LANES)}.")
-            with service.answering():
-                rows = await _rows(request, service, service.lane(model, lane))
-            status = 200 if rows is not None else GONE
-        except Refusal as refusal:
-            status = refusal.status
-            raise
-        finally:
-            known = model in service.served.bundles and lane in LANES
-            service.metrics.answered(model if known else "", lane if known else "", status, time.perf_counter() - start)
-        if rows is None:
-            return Response(status_code=GONE)
-        bundle = service.served.bundles[model]
-        return Response(b"[%b]" % b",".join(rows), media_type=_JSON, headers={FINGERPRINT: bundle.manifest.fingerprint})
-
-    async def models(_: Request) -> Response:
-        return _json(service.described())
-
-    async def health(_: Request) -> Response:
-        return _json({"status": "alive"})
-
-    async def ready(_: Request) -> Response:
-        service.require_ready()
-        return _json({"status": "ready"})
-
-    async def metrics(_: Request) -> Response:
-        text, media_type = await asyncio.to_thread(service.metrics.page)
-        return PlainTextResponse(text, headers={"content-type": media_type})
-
-    async def openapi(_: Request) -> Response:
-        return _json(pages.openapi(service))
-
-    async def docs(_: Request) -> Response:
-        return HTMLResponse(pages.docs(service))
-
-    async def refused(_: Request, error: Exception) -> Response:
-        return _refused(cast("Refusal", error))
-
-    async def other(request: Request, error: Exception) -> Response:
-        error = cast("HTTPException", error)
-        kind = {404: "unknown_path", 405: "method_not_allowed"}.get(error.status_code, "refused")
-        reason = f"{request.method} {request.url.path}: {error.detail}. /docs shows what there is."
-        return _refused(Refusal(error.status_code, kind, reason, error.headers))
-
-    async def failed(_: Request, error: Exception) -> Response:
-        reason = str(error) if isinstance(error, OspladeError) else "The server failed; its log says why."
-        return _refused(Refusal(500, "failed", reason))
-
+    answers = _Answers(service)
+    pages_of = ("models", "health", "ready", "metrics", "docs")
     return guarded(
         Starlette(
             routes=[
-                Route("/models", models),
-                Route("/health", health),
-                Route("/ready", ready),
-                Route("/metrics", metrics),
-                Route("/openapi.json", openapi),
-                Route("/docs", docs),
-                Route("/{model}/{lane}", encode, methods=["POST"]),
+                *(Route(f"/{name}", getattr(answers, name)) for name in pages_of),
+                Route("/openapi.json", answers.openapi),
+                Route("/{model}/{lane}", answers.encode, methods=["POST"]),
             ],
-            exception_handlers={Refusal: refused, HTTPException: other, Exception: failed},
+            exception_handlers={Refusal: _refused, HTTPException: _not_found, Exception: _failed},
         ),
         tokens,
     )
 
 
-async def _rows(request: Request, service: Service, lane: Lane) -> list[bytes] | None:
+class _Answers:
+    """One method a path."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def encode(self, request: Request) -> Response:
+        from starlette.responses import Response
+
+        model, lane = request.path_params["model"], request.path_params["lane"]
+        with self._counted(model, lane) as answer:
+            rows = await self._rows(request, model, lane)
+            answer.status = GONE if rows is None else 200
+        if rows is None:
+            return Response(status_code=GONE)
+        fingerprint = self._service.served.bundles[model].manifest.fingerprint
+        return Response(b"[%b]" % b",".join(rows), media_type=_JSON, headers={FINGERPRINT: fingerprint})
+
+    async def models(self, _: Request) -> Response:
+        return _json(self._service.described())
+
+    async def health(self, _: Request) -> Response:
+        return _json({"status": "alive"})
+
+    async def ready(self, _: Request) -> Response:
+        self._service.require_ready()
+        return _json({"status": "ready"})
+
+    async def metrics(self, _: Request) -> Response:
+        from starlette.responses import PlainTextResponse
+
+        text, media_type = await asyncio.to_thread(self._service.metrics.page)
+        return PlainTextResponse(text, headers={"content-type": media_type})
+
+    async def openapi(self, _: Request) -> Response:
+        return _json(pages.openapi(self._service))
+
+    async def docs(self, _: Request) -> Response:
+        from starlette.responses import HTMLResponse
+
+        return HTMLResponse(pages.docs(self._service))
+
+    async def _rows(self, request: Request, model: str, lane: str) -> list[bytes] | None:
+        if lane not in LANES:
+            raise Refusal(404, "unknown_path", f"There is no /{model}/{lane}; there are: {', '.join(LANES)}.")
+        with self._service.answering():
+            return await _rows(request, self._service.served.limits, self._service.lane(model, lane))
+
+    @contextmanager
+    def _counted(self, model: str, lane: str) -> Iterator[_Answer]:
+        """Around a request; what is of no model or lane is counted without their names, which anyone may make up."""
+        start, answer = time.perf_counter(), _Answer()
+        known = model in self._service.served.bundles and lane in LANES
+        try:
+            yield answer
+        except Refusal as refusal:
+            answer.status = refusal.status
+            raise
+        finally:
+            labels = (model, lane) if known else ("", "")
+            self._service.metrics.answered(*labels, answer.status, time.perf_counter() - start)
+
+
+@dataclass
+class _Answer:
+    status: int = 500
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _refusal(cast("Refusal", error))
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    error = cast("HTTPException", error)
+    kind = {404: "unknown_path", 405: "method_not_allowed"}.get(error.status_code, "refused")
+    reason = f"{request.method} {request.url.path}: {error.detail}. /docs shows what there is."
+    return _refusal(Refusal(error.status_code, kind, reason, error.headers))
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    reason = str(error) if isinstance(error, OspladeError) else "The server failed; its log says why."
+    return _refusal(Refusal(500, "failed", reason))
+
+
+async def _rows(request: Request, limits: Limits, lane: Lane) -> list[bytes] | None:
     """The vectors; ``None`` if the client goes away first, whose texts then leave the queue."""
     from starlette.requests import ClientDisconnect
 
-    limits = service.served.limits
     try:
         body = await bodies.read(request, limits.max_body)
     except ClientDisconnect:
@@ -141,7 +170,7 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(value), status, media_type=_JSON)
 
 
-def _refused(refusal: Refusal) -> Response:
+def _refusal(refusal: Refusal) -> Response:
     response = _json(refusal.body, refusal.status)
     response.headers.update(refusal.headers)
     return response

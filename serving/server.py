@@ -143,8 +143,8 @@ class Running:
         except TimeoutError:
             service.abandon()
             raise OspladeError(
-                f"Some requests got 503, because they were not done {self._listening.drain} s after the server was asked "
-                "to stop. Give it longer (--drain-seconds), or let fewer texts wait (--max-queue)."
+                f"Some requests got 503: they were not done {self._listening.drain} s after the server was asked to "
+                "stop. Give it longer (--drain-seconds), or let fewer texts wait (--max-queue)."
             ) from None
 
     async def _load(self, service: Service) -> None:

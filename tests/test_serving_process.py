@@ -80,10 +80,10 @@ def test_a_client_that_goes_away_takes_its_texts_along() -> None:
 
 def test_sigterm_finishes_what_was_accepted() -> None:
     """New texts get 503 and readiness too, meanwhile; every accepted text has its vector; the exit code is 0."""
-    with process("splade-tiny") as (url, running), ThreadPoolExecutor(6) as clients:
+    with process("splade-tiny", "--drain-seconds", "300") as (url, running), ThreadPoolExecutor(6) as clients:
         with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
             assert client.get("/ready").status_code == 200
-            accepted = [clients.submit(client.post, PATH, content=body([LONG] * 40)) for _ in range(6)]
+            accepted = [clients.submit(client.post, PATH, content=body([LONG] * 20)) for _ in range(6)]
             wait_for(lambda: gauge(url, "in_flight") == 6)
             running.send_signal(signal.SIGTERM)
             wait_for(lambda: client.get("/ready").status_code == 503)
@@ -92,7 +92,7 @@ def test_sigterm_finishes_what_was_accepted() -> None:
             assert int(refused.headers["retry-after"]) >= 1
             assert client.get("/health").status_code == 200
             answers = [one.result() for one in accepted]
-            assert [(answer.status_code, len(answer.json())) for answer in answers] == [(200, 40)] * 6
+            assert [(answer.status_code, len(answer.json())) for answer in answers] == [(200, 20)] * 6
         assert running.wait(30) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health", trust_env=False)
