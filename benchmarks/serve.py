@@ -150,8 +150,12 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 
 def _cpu(process: psutil.Process) -> float:
     """Seconds of all cores that it has used: what other work on the machine cannot take from it."""
-    times = process.cpu_times()
-    return times.user + times.system
+    times = [one.cpu_times() for one in _all(process)]
+    return sum(one.user + one.system for one in times)
+
+
+def _all(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
 
 
 def _memory(load: Load, process: psutil.Process, minutes: float) -> dict[str, Any]:
@@ -160,7 +164,7 @@ def _memory(load: Load, process: psutil.Process, minutes: float) -> dict[str, An
 
     async def watch() -> None:
         while True:
-            sizes.append(round(process.memory_info().rss / 2**20, 1))
+            sizes.append(round(sum(one.memory_info().rss for one in _all(process)) / 2**20, 1))
             await asyncio.sleep(30)
 
     async def both() -> tuple[Seen, Seen]:

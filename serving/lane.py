@@ -1,20 +1,17 @@
 """Lane: texts of all requests wait together and leave in batches by token budget, while others of them run.
 
 All of its state belongs to the event loop; threads only tokenise and run batches. A model has two lanes, and documents
-give way to questions: by the priority of their threads, and by smaller batches while questions come.
+give way to questions: by the priority of the process they run in, and by smaller batches while questions come.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import os
 import sys
-import threading
 import time
 from collections.abc import Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from opensearch_splade.onnx_models.batches import SlidingWindow
@@ -23,8 +20,6 @@ from opensearch_splade.serving.metrics import LaneMetrics
 from opensearch_splade.serving.refusals import full, unavailable
 from opensearch_splade.serving.sides import Side
 
-NICENESS = 5
-"""Of threads that give way; the kernel gives them a third of the time of one that does not."""
 SMALL_TOKENS = 2048
 """Of a batch that gives way. On a GPU nothing can be taken from it before it ends."""
 _RECENT = 1.0
@@ -71,8 +66,8 @@ class Lane:
         # entering a batch that has not begun: those that come meanwhile then share the next one.
         self._submitted = self._batches + (first is not None)
         self._wait = limits.max_wait_ms / 1000 if first else 0.0
-        self._tokenizer = ThreadPoolExecutor(1, "tokenizer", give_way if first else None)
-        self._workers = ThreadPoolExecutor(self._batches, "batches", give_way if first else None)
+        self._tokenizer = ThreadPoolExecutor(1, "tokenizer")
+        self._workers = ThreadPoolExecutor(self._batches, "batches")
         self._window: SlidingWindow[Sized] = SlidingWindow()
         self._texts: dict[int, _Text] = {}
         self._next = 0
@@ -236,10 +231,3 @@ def _give(text: _Text, row: bytes) -> None:
     request.missing -= 1
     if not request.missing and not request.answer.done():
         request.answer.set_result(None)
-
-
-def give_way() -> None:
-    """Lowers the priority of the calling thread, where threads have one."""
-    if sys.platform == "linux":
-        with suppress(OSError):  # forbidden by a sandbox: then all threads are equal
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)

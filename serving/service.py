@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from opensearch_splade.onnx_models import Bundle, Device
 from opensearch_splade.onnx_models.session import Session
+from opensearch_splade.serving.document_process import DocumentProcess
 from opensearch_splade.serving.lane import Lane
 from opensearch_splade.serving.limits import Limits
 from opensearch_splade.serving.metrics import Metrics
 from opensearch_splade.serving.refusals import Refusal, unavailable
-from opensearch_splade.serving.sides import Side, sides
+from opensearch_splade.serving.sides import Side, document_side, query_side
 
 State = Literal["loading", "ready", "draining"]
 LANES = ("documents", "queries")
@@ -51,6 +52,7 @@ class Service:
         self.state: State = "loading"
         self._draining = False
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._processes: list[DocumentProcess] = []
         self._in_flight = 0
         self._idle = asyncio.Event()
         metrics.in_flight.set_function(lambda: self._in_flight)
@@ -120,9 +122,11 @@ class Service:
             lane.abandon()
 
     def close(self) -> None:
-        """Ends all threads."""
+        """Ends all threads and processes."""
         for lane in self._lanes.values():
             lane.close()
+        for process in self._processes:
+            process.close()
 
     def described(self) -> Sequence[dict[str, Any]]:
         """Each model as ``GET /models`` shows it."""
@@ -132,10 +136,16 @@ class Service:
         device, plan = self.served.device, None
         if self.served.concurrency is not None:
             plan = Session.plan_of(bundle, device).model_copy(update={"batches": self.served.concurrency})
-        both = sides(bundle, device, plan)
-        for side in both:
+        documents: Side
+        if device.others:  # a process each already
+            documents = document_side(bundle, device, plan)
+        else:
+            documents = process = DocumentProcess(bundle, device, plan)
+            self._processes.append(process)
+        queries = query_side(bundle, device)
+        for side in (documents, queries):
             _ = side.budget, side.nothing  # loads the graph
-        return both
+        return documents, queries
 
 
 def _described(name: str, bundle: Bundle, limits: Limits) -> dict[str, Any]:

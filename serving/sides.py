@@ -161,20 +161,26 @@ class DenseTexts:
         return [floats(row) for row in self._encoder.session.run(batch, ["embedding"])[0]]
 
 
-def sides(bundle: Bundle, device: Device, plan: Plan | None = None) -> tuple[Side, Side]:
-    """The side of documents and the side of queries.
+def document_side(bundle: Bundle, device: Device, plan: Plan | None = None) -> Side:
+    """The side of documents.
 
     Args:
         bundle: Any bundle.
-        device: Where both run.
-        plan: Of documents; what was tuned, or the device's own, by default.
+        device: Where it runs.
+        plan: What was tuned, or the device's own, by default.
     """
     if bundle.manifest.kind == "dense":
+        return DenseTexts(DenseEncoder(bundle, device, plan=plan))
+    return SparseDocuments(SparseEncoder(bundle, device, plan=plan))
+
+
+def query_side(bundle: Bundle, device: Device) -> Side:
+    """The side of queries, by a plan for single questions."""
+    if bundle.manifest.kind == "dense":
         one = query_plan(device.kind, device.cores, bundle.manifest.max_length, bundle.size)
-        return DenseTexts(DenseEncoder(bundle, device, plan=plan)), DenseTexts(DenseEncoder(bundle, device, plan=one))
-    documents, queries = SparseEncoder(bundle, device, plan=plan), SparseEncoder(bundle, device)
-    asked: Side = SparseQueries(queries) if queries.query_side == "siamese" else LookedUpQueries(queries)
-    return SparseDocuments(documents), asked
+        return DenseTexts(DenseEncoder(bundle, device, plan=one))
+    encoder = SparseEncoder(bundle, device)
+    return SparseQueries(encoder) if encoder.query_side == "siamese" else LookedUpQueries(encoder)
 
 
 @dataclass(frozen=True, slots=True)

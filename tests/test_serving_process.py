@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from click.testing import CliRunner
 from serving_clients import body, certificate, process, server
@@ -96,6 +97,22 @@ def test_sigterm_finishes_what_was_accepted() -> None:
         assert running.wait(30) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health", trust_env=False)
+
+
+def test_a_process_of_documents_that_is_killed_is_started_again() -> None:
+    """What it worked on is told to be lost; questions do not notice, and the next documents are encoded as before."""
+    with process("splade-tiny") as (url, running), ThreadPoolExecutor(1) as clients:
+        before = httpx.post(url + PATH, content=body(["a text"]), trust_env=False)
+        lost = clients.submit(httpx.post, url + PATH, content=body([LONG] * 500), timeout=60)
+        wait_for(lambda: gauge(url, "in_flight") == 1)
+        [child] = [one for one in psutil.Process(running.pid).children() if "spawn_main" in " ".join(one.cmdline())]
+        child.kill()
+        asked = httpx.post(f"{url}/splade-tiny/queries", content=body(["a text"]), trust_env=False)
+        assert asked.status_code == 200
+        assert (lost.result().status_code, lost.result().json()["error"]["type"]) == (500, "failed")
+        assert "started again" in lost.result().json()["error"]["reason"]
+        after = httpx.post(url + PATH, content=body(["a text"]), timeout=60, trust_env=False)
+        assert (after.status_code, after.content) == (200, before.content)
 
 
 def test_what_takes_too_long_to_drain_is_an_error() -> None:
