@@ -27,6 +27,7 @@ _COMMANDS = (
     "prune-curve",
     "prune-table",
     "search",
+    "serve",
     "tune",
     "tune-search",
 )

@@ -35,6 +35,13 @@ class SlidingWindow(Generic[Text]):
         insort(self._by_length, (len(tokens), place))
         self.tokens += len(tokens)
 
+    def discard(self, place: int) -> None:
+        """Forgets a text; one that is no longer there is none to forget."""
+        tokens = self._waiting.pop(place, None)
+        if tokens is not None:
+            del self._by_length[bisect_left(self._by_length, (len(tokens), place))]
+            self.tokens -= len(tokens)
+
     def take(self, budget: int) -> tuple[list[int], list[Text]]:
         """The next batch, longest first: ``longest * count <= budget``, or a single longer text."""
         order = self._by_length

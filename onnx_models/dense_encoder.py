@@ -12,6 +12,7 @@ import numpy.typing as npt
 from opensearch_splade.errors import BundleError
 from opensearch_splade.onnx_models.bundle import Bundle
 from opensearch_splade.onnx_models.device import Device
+from opensearch_splade.onnx_models.plan import Plan
 from opensearch_splade.onnx_models.session import Session
 from opensearch_splade.onnx_models.stream import tokenised
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
@@ -23,18 +24,20 @@ class DenseEncoder:
     Args:
         bundle: A dense bundle.
         device: Where the graph runs.
+        plan: Batches and threads; what ``osplade tune`` kept by default.
 
     Raises:
         BundleError: The bundle is sparse.
     """
 
-    def __init__(self, bundle: Bundle, device: Device) -> None:
+    def __init__(self, bundle: Bundle, device: Device, *, plan: Plan | None = None) -> None:
         manifest = bundle.manifest
         if manifest.kind != "dense":
             raise BundleError(f"{manifest.name} is a sparse bundle ({manifest.kind}); a dense one is needed here.")
         self.bundle = bundle
         self.tokenizer = Tokenizer(bundle.tokenizer, manifest.max_length)
         self.device = device
+        self._plan = plan
 
     @classmethod
     def load(cls, bundle: str | Path, device: Device | None = None) -> DenseEncoder:
@@ -61,7 +64,7 @@ class DenseEncoder:
     def stream_tokens(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[npt.NDArray[np.float32]]:
         """One vector per list of token ids, in order and bounded memory; ``None``: no more is to be had just now."""
         nothing = np.zeros(self.dimension, np.float32)
-        return (nothing if vector is None else vector for vector in self._session.run_all(token_ids, "embedding"))
+        return (nothing if vector is None else vector for vector in self.session.run_all(token_ids, "embedding"))
 
     def embed_query(self, text: str) -> list[float]:
         """One vector as JSON numbers."""
@@ -69,5 +72,6 @@ class DenseEncoder:
         return vector
 
     @cached_property
-    def _session(self) -> Session:
-        return Session.of(self.bundle, self.device)
+    def session(self) -> Session:
+        """The graph, loaded when it is first needed."""
+        return Session.of(self.bundle, self.device, self._plan)

@@ -130,7 +130,7 @@ class SparseEncoder:
 
     def stream_tokens(self, token_ids: Iterable[Sequence[int] | None]) -> Iterator[SparseRow]:
         """The same for lists of token ids, special tokens included; ``None``: no more is to be had just now."""
-        return (row or EMPTY for row in in_order(token_ids, self._documents.encode, self._documents))
+        return (row or EMPTY for row in in_order(token_ids, self.document_runner.encode, self.document_runner))
 
     def stream_passages(
         self, texts: Iterable[tuple[Sequence[int], Sequence[Span]] | None]
@@ -156,7 +156,7 @@ class SparseEncoder:
                     wanted.append(len(one.spans))
                 yield one
 
-        for rows in in_order(read(), partial(encode_passages, self._documents), self._documents):
+        for rows in in_order(read(), partial(encode_passages, self.document_runner), self.document_runner):
             count = wanted.popleft()
             yield [EMPTY] * count if rows is None else rows
 
@@ -208,7 +208,7 @@ class SparseEncoder:
             return self._table.weigh(tokens)
         if not tokens:  # an empty text, where the tokenizer puts nothing around it
             return {}
-        token_ids, weights, [count] = self._query.strongest([tokens])
+        token_ids, weights, [count] = self.query_runner.strongest([tokens])
         return self.features(token_ids[0, :count], weights[0, :count])
 
     def places(self, text: str) -> list[tuple[str, int, int]]:
@@ -231,7 +231,8 @@ class SparseEncoder:
         return {names[token]: weight for token, weight in zip(token_ids.tolist(), weights.tolist(), strict=True)}
 
     @cached_property
-    def _documents(self) -> SparseRunner | EncoderProcesses:
+    def document_runner(self) -> SparseRunner | EncoderProcesses:
+        """What runs batches of documents, for those who make the batches themselves."""
         if self.device.others:
             return EncoderProcesses(self.bundle, self.device.each, self._max_ratio)
         return SparseRunner(self._session, self._max_ratio)
@@ -241,6 +242,7 @@ class SparseEncoder:
         return Session.of(self.bundle, self.device, self._plan)
 
     @cached_property
-    def _query(self) -> SparseRunner:
+    def query_runner(self) -> SparseRunner:
+        """What runs the questions of a siamese bundle."""
         plan = query_plan(self.device.kind, self.device.cores, self.bundle.manifest.max_length, self.bundle.size)
         return SparseRunner(Session(self.bundle.model, self.device, plan))

@@ -123,7 +123,7 @@ def test_a_siamese_query_has_its_own_session_and_no_thread_pool(monkeypatch: pyt
     monkeypatch.setattr("opensearch_splade.onnx_models.stream.ThreadPoolExecutor", None)
     assert encoder.encode_query("read a csv file")
     assert "_session" not in vars(encoder)
-    assert encoder._query.plan == query_plan("cpu", 3, 256, 5_000_000)
+    assert encoder.query_runner.plan == query_plan("cpu", 3, 256, 5_000_000)
     assert [query_plan("cpu", 3, 256, size).threads for size in (5_000_000, 90_000_000)] == [1, 3]
 
 
@@ -131,7 +131,7 @@ def test_a_query_denser_than_the_output_loses_nothing() -> None:
     """As for documents: where there are more features than were asked for, more is asked for."""
     encoder = SparseEncoder.load("splade-tiny")
     expected = encoder.encode_query(LONG)
-    encoder._query._top_k = np.array([3], np.int64)
+    encoder.query_runner._top_k = np.array([3], np.int64)
     assert_close(encoder.encode_query(LONG), expected)
 
 

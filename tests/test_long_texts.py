@@ -116,7 +116,7 @@ def test_denser_passages_than_usual_lose_nothing(encoder: SparseEncoder) -> None
     """Where a row has more features than the graph gives at first, it is asked again for all of them."""
     expected = list(encoder.stream_passages(whole(encoder)))
     other = SparseEncoder.load("splade-tiny")
-    other._documents._top_k = np.array([3], np.int64)  # type: ignore[union-attr]
+    other.document_runner._top_k = np.array([3], np.int64)  # type: ignore[union-attr]
     for (found,), (row,) in zip(other.stream_passages(whole(encoder)), expected, strict=True):
         assert_same(found, row, 1e-6)
 
