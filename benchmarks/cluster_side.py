@@ -57,7 +57,7 @@ PIPELINE = "handbook-documents"
 @click.option("--url", help="A cluster with ML Commons. [default: $OPENSEARCH_URL, else the running local node]")
 @click.option("--texts", default=1000, show_default=True, help="Of each timed run.")
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--setting", "settings", multiple=True, default=("32,200,2",), help="BATCH_SIZE,BULK,PARALLEL BULKS.")
+@click.option("--setting", "settings", multiple=True, default=("32,128,2",), help="BATCH_SIZE,BULK,PARALLEL BULKS.")
 @click.option("--pin", is_flag=True, help="The encoder on the last core, all else on the others.")
 @click.option("--json", "as_json", is_flag=True)
 def main(
@@ -223,7 +223,7 @@ def quality(client: Any, url: str, name: str, documents: Sequence[Document], bul
     runs: dict[str, dict[str, dict[str, float]]] = {"cluster": {}, "client": {}}
     for query, text in collection.queries.items():
         asked = {"neural_sparse": {"sparse": {"query_text": text}}}
-        tokens = neural_sparse("sparse", encoder.encode_query(text), capabilities=capabilities)
+        tokens = neural_sparse(encoder.encode_query(text), capabilities=capabilities)
         for side, index, clause in (("cluster", INDEX, asked), ("client", other, tokens)):
             hits = client.search(index=index, body=search_body(clause, size=10))["hits"]["hits"]
             runs[side][query] = {hit["_id"]: hit["_score"] for hit in hits}
