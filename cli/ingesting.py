@@ -29,7 +29,7 @@ from opensearch_splade.ingest.ledger import Ledger
 from opensearch_splade.ingest.ledger_shards import LedgerShards
 from opensearch_splade.ingest.metrics import Metrics, serving
 from opensearch_splade.ingest.pipeline import run
-from opensearch_splade.ingest.ray_engine import Connection, RayEngine, Work
+from opensearch_splade.ingest.ray_engine import RayEngine, Work
 from opensearch_splade.ingest.report import IngestReport, Progress
 from opensearch_splade.ingest.request_compression import CompressionMode, RequestCompression
 from opensearch_splade.ingest.retried_letters import RetriedLetters
@@ -48,7 +48,8 @@ from opensearch_splade.ingest.target import (
 )
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder, shipped_with
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
-from opensearch_splade.plugin.client import is_loopback, known_url
+from opensearch_splade.plugin.client import is_loopback
+from opensearch_splade.plugin.connection import Connection
 from opensearch_splade.plugin.query_weights import save_query_weights
 from opensearch_splade.plugin.segments import refresh, seldom_refreshed
 from opensearch_splade.plugin.stored_passages import stored_passages
@@ -192,7 +193,7 @@ def _engine(job: IngestJob, encoder: DocumentEncoder) -> AbstractContextManager[
             "write it to files first."
         )
     work = Work(
-        connection=Connection(job.ray.url or known_url(), job.ray.insecure),
+        connection=Connection.read(job.ray.url, insecure=job.ray.insecure),
         index=job.index,
         fields=job.fields,
         sparse=_on_any_machine(job.sparse.bundle),

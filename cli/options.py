@@ -39,8 +39,9 @@ BUNDLE = _BundleType()
 url = click.option(
     "--url",
     metavar="URL",
-    help="The cluster. [default: $OPENSEARCH_URL, else the running local node] "
-    "Credentials: $OPENSEARCH_USER and $OPENSEARCH_PASSWORD.",
+    help="The cluster: a URL (of several hosts: https://a:9200,b:9200) or a name of the connection file. [default: "
+    "$OPENSEARCH_URL, else the file's default, else the running local node] Credentials: $OPENSEARCH_USER and "
+    "$OPENSEARCH_PASSWORD, or another way of docs/security.md.",
 )
 insecure = click.option("--insecure", is_flag=True, help="Do not verify the server's TLS certificate.")
 index = click.option("--index", required=True, metavar="NAME", help="The index (or, for searching, an alias).")

@@ -101,7 +101,7 @@ def serve(
     """Put bundles behind HTTP, for connectors of ML Commons and anyone else.
 
     POST /NAME/documents and /NAME/queries take {"input": ["a text", ...]} and answer one vector per text. The name is
-    the bundle's own unless you give one. Queries have a lane of their own: a bulk load does not delay them. SIGTERM
+    the bundle's own unless you give one. Queries have a lane of their own, to which documents give way. SIGTERM
     finishes what was accepted. GET /docs shows the rest.
 
     \b

@@ -304,6 +304,11 @@ class BulkWriter:
             raise TargetError(
                 f"The index {self._index} is closed: open it (POST {self._index}/_open) and run the same command again."
             )
+        if kind == "security_exception":
+            raise TargetError(
+                f"The index {self._index} takes no documents of this user: {reason}. Its role needs the permission "
+                "named there (docs/security.md has a role for ingest); then run the same command again."
+            )
         if status in {401, 403}:  # not this document: nothing may be written
             raise TargetError(
                 f"The index {self._index} takes no documents: {reason}. Allow writing (a block is taken away with "

@@ -19,6 +19,7 @@ from opensearch_splade.ingest.documents import Placed
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.rows import row_placed
 from opensearch_splade.plugin.client import address, connect, redacted
+from opensearch_splade.plugin.connection import SOURCE
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Json
 
@@ -44,7 +45,8 @@ def read_index(source: str, fields: FieldMap, client: OpenSearch | None = None) 
     Args:
         source: ``NAME`` (an index, alias or pattern) or ``http(s)://[user:password@]host[:port][/prefix]/NAME``.
         fields: Which field is what; ``_id`` names the document unless told otherwise.
-        client: The cluster of a bare name; by default ``OPENSEARCH_URL``, else the running local node.
+        client: The cluster of a bare name, and of its own URL; by default the one that ``connect`` finds. A URL of
+            another one is asked by what the URL or the variables ``OPENSEARCH_SOURCE_…`` say.
 
     Raises:
         SourceError: There is no such index, it keeps no ``_source``, or it could not be read to its end.
@@ -53,11 +55,20 @@ def read_index(source: str, fields: FieldMap, client: OpenSearch | None = None) 
     url, slash, name = source.rpartition("/")
     if not name or (slash and "://" not in url):
         raise SourceError(f"index:{redacted(source)} names no index: write index:NAME or index:https://host:9200/NAME.")
-    reader = _Reader(connect(url) if url else client or connect(), name, fields)
+    reader = _Reader(_client(url, client), name, fields)
     for hit in reader.hits():
         if "_source" not in hit:
             raise SourceError(f"index {hit['_index']!r} keeps no _source, so its documents cannot be read from it.")
         yield row_placed(f"{hit['_index']}/{hit['_id']}", {**hit["_source"], "_id": hit["_id"]}, fields)
+
+
+def _client(url: str, client: OpenSearch | None) -> OpenSearch:
+    """Another cluster's is sent nothing of what proves us to this one."""
+    if not url:
+        return client or connect()
+    other = connect(url, environment=SOURCE)
+    is_same = client is not None and address(client) == address(other) and "@" not in url
+    return client if client is not None and is_same else other
 
 
 class _Reader:

@@ -18,7 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from contextlib import ExitStack, redirect_stdout, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from math import ceil
 from pathlib import Path
@@ -39,7 +39,8 @@ from opensearch_splade.ingest.shares import Share
 from opensearch_splade.ingest.target import pipeline_for
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
-from opensearch_splade.plugin.client import connect
+from opensearch_splade.plugin.client import open_client
+from opensearch_splade.plugin.connection import Connection
 from opensearch_splade.plugin.stored_passages import stored_passages
 
 if TYPE_CHECKING:
@@ -59,26 +60,12 @@ _STORE = 128 * 2**20  # bytes of Ray's object store: nothing large goes through 
 
 
 @dataclass(frozen=True)
-class Connection:
-    """How workers reach the cluster; the command's environment is not theirs.
-
-    Attributes:
-        url: As ``connect`` takes it, and so the others.
-    """
-
-    url: str
-    insecure: bool = False
-    user: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_USER") or None, repr=False)
-    password: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_PASSWORD") or None, repr=False)
-    ca_certs: str | None = field(default_factory=lambda: os.environ.get("OPENSEARCH_CA_CERTS"))
-
-
-@dataclass(frozen=True)
 class Work:
     """What every worker has to know.
 
     Attributes:
-        connection: To the cluster.
+        connection: To the cluster: the command's environment is not the workers'. Files that it names (of certificates)
+            lie under the same path on every machine, and for AWS each has credentials of its own.
         index: Made or checked.
         fields: Of the source.
         sparse: Folder or name of the bundle, on every machine.
@@ -149,8 +136,7 @@ class _Worker:
 
     @cached_property
     def _client(self) -> Any:
-        to = self._work.connection
-        return connect(to.url, user=to.user, password=to.password, ca_certs=to.ca_certs, insecure=to.insecure)
+        return open_client(self._work.connection)
 
 
 class _DiedError(OspladeError):

@@ -95,12 +95,12 @@ def begin(job: Job) -> bool:
             _require_own(job)
             if state.last("rolled-back"):  # since when it is read-only
                 unblock(job.client, target)
-            return False
-        with asking(target):
-            job.client.indices.create(index=target, body=job.body(state.record.ledger_name))
-        if not state.last("begun"):
+        else:
+            with asking(target):
+                job.client.indices.create(index=target, body=job.body(state.record.ledger_name))
+        if not state.last("begun"):  # also where a run ended right after it made the index
             state.note("begun", documents=count(job))
-        return True
+        return not exists
 
 
 def _require_own(job: Job) -> None:

@@ -26,6 +26,7 @@ from opensearch_splade.migration.vectors import Language, VectorCopier
 from opensearch_splade.onnx_models import DenseEncoder, SparseEncoder
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect, server_info
+from opensearch_splade.plugin.connection import SOURCE
 from opensearch_splade.transport import asking
 from opensearch_splade.types import Capabilities, Json
 
@@ -175,7 +176,7 @@ def client_of_source(spec: MigrationSpec, client: OpenSearch) -> OpenSearch:
     if not spec.is_elsewhere:
         return client
     user, password = spec.credentials
-    return connect(spec.source_url, user=user, password=password)
+    return connect(spec.source_url, environment=SOURCE, user=user or None, password=password or None)
 
 
 def default_folder(target: str) -> Path:

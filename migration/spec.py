@@ -115,7 +115,8 @@ class MigrationSpec(BaseModel):
     def credentials(self) -> tuple[str, str]:
         """User and password for the source's cluster: of its URL, else of the environment, else empty.
 
-        Those of the target's cluster are never sent to another one.
+        Those of the target's cluster are never sent to another one. A password in a file, tokens, certificates and AWS
+        are the connection's business, by variables of the same beginning.
 
         Raises:
             MigrationError: There is one without the other.
@@ -123,7 +124,7 @@ class MigrationSpec(BaseModel):
         user, _, password = self.login.get_secret_value().partition(":")
         user = unquote(user) or os.environ.get("OPENSEARCH_SOURCE_USER", "")
         password = unquote(password) or os.environ.get("OPENSEARCH_SOURCE_PASSWORD", "")
-        if bool(user) != bool(password):
+        if bool(user) != bool(password) and not os.environ.get("OPENSEARCH_SOURCE_PASSWORD_FILE"):
             raise MigrationError(
                 "the source's cluster needs both a user and a password: in its URL, or as OPENSEARCH_SOURCE_USER and "
                 "OPENSEARCH_SOURCE_PASSWORD."

@@ -1,16 +1,14 @@
-"""The connection to a cluster, and clear words when there is none."""
+"""The client of a cluster, and clear words when there is none."""
 
 from __future__ import annotations
 
-import base64
-import os
 import re
+import ssl
 import time
-from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import TYPE_CHECKING, Any
 
+from opensearchpy import Connection as HttpConnection
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import (
     AuthenticationException,
@@ -22,116 +20,102 @@ from opensearchpy.exceptions import (
 from opensearchpy.exceptions import ConnectionError as NoConnectionError
 
 from opensearch_splade.errors import ClusterError, NodeError
-from opensearch_splade.plugin.node_state import running_node
+from opensearch_splade.plugin.connection import Connection
+from opensearch_splade.plugin.hosts import Hosts, redacted
+from opensearch_splade.plugin.login import AwsLogin, PasswordLogin
+from opensearch_splade.plugin.resending import ResendingTransport
 from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+__all__ = ["address", "connect", "is_loopback", "open_client", "redacted", "server_info", "wait_until_ready"]
+
 TIMEOUT = 30.0
 
 
 def connect(
-    url: str | None = None,
-    *,
-    user: str | None = None,
-    password: str | None = None,
-    ca_certs: str | None = None,
-    insecure: bool = False,
-    timeout: float = TIMEOUT,
-    connections: int = 10,
+    url: str | None = None, *, insecure: bool = False, timeout: float = TIMEOUT, connections: int = 10, **given: Any
 ) -> OpenSearch:
     """A client; nothing is sent yet (see :func:`server_info`).
 
     Args:
-        url: ``http(s)://[user:password@]host[:port][/prefix]``; by default ``OPENSEARCH_URL``, else the running local
-            node.
-        user: By default the URL's, else ``OPENSEARCH_USER``; empty for nobody.
-        password: By default the URL's, else ``OPENSEARCH_PASSWORD``.
-        ca_certs: File of certificate authorities; by default ``OPENSEARCH_CA_CERTS``, else the usual ones.
+        url: ``http(s)://[user:password@]host[:port][,host[:port]…][/prefix]``, or a name of the connection file; by
+            default ``OPENSEARCH_URL``, else the file's default cluster, else the running local node.
         insecure: Do not verify the server's certificate. Never the default.
         timeout: Seconds for one request.
-        connections: Connections kept open, at least the number of threads that share the client.
+        connections: Connections kept open to each host, at least the number of threads that share the client.
+        given: ``user``, ``password``, ``token``, ``ca_certs`` and what else :meth:`Connection.read` takes.
 
     Raises:
-        ClusterError: No cluster is named, or the URL or the file of certificates is not usable.
+        ClusterError: No cluster is named, or what is said of it is not usable.
+        MissingExtraError: Requests are to be signed for AWS, and boto3 is not installed.
     """
-    parts = _parsed(url or known_url())
-    is_tls = parts.scheme == "https"
-    if user is None:
-        user = unquote(parts.username or "") or os.environ.get("OPENSEARCH_USER", "")
-    if password is None:
-        password = unquote(parts.password or "") or os.environ.get("OPENSEARCH_PASSWORD", "")
-    ca_certs = ca_certs or os.environ.get("OPENSEARCH_CA_CERTS")
-    if is_tls and ca_certs and not Path(ca_certs).is_file():
-        msg = f"file of certificate authorities {ca_certs} does not exist"
-        raise ClusterError(msg)
-    if bool(user) != bool(password):
-        msg = "a user needs a password and the other way round: OPENSEARCH_USER and OPENSEARCH_PASSWORD"
-        raise ClusterError(msg)
-    options: Json = {"verify_certs": not insecure, "ssl_show_warn": False, "ca_certs": ca_certs} if is_tls else {}
+    return open_client(Connection.read(url, insecure=insecure, **given), timeout=timeout, connections=connections)
+
+
+def open_client(connection: Connection, *, timeout: float = TIMEOUT, connections: int = 10) -> OpenSearch:
+    """As :func:`connect`, by what is known already."""
+    hosts = connection.hosts
+    options: Json = connection.login.options() if connection.login else {}
     # Answers may come compressed. Requests are compressed where it pays, by who sends large ones: `http_compress` would
     # do it always, and at gzip's slowest level.
-    options["headers"] = {"accept-encoding": "gzip,deflate"}
-    if user:
-        # Not http_auth: that encodes latin-1 and fails on any other password; the server reads UTF-8.
-        token = base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-        options["headers"]["authorization"] = f"Basic {token}"
-    port = parts.port or (443 if is_tls else 9200)
-    return OpenSearch(
-        hosts=[{"host": parts.hostname, "port": port, "url_prefix": parts.path.strip("/"), "use_ssl": is_tls}],
-        timeout=timeout,
-        pool_maxsize=connections,
-        **options,
+    options["headers"] = {"accept-encoding": "gzip,deflate"} | options.get("headers", {})
+    if hosts.tls:
+        options["ssl_context"] = _tls(connection)
+    places = [
+        {"host": host, "port": port, "url_prefix": hosts.prefix, "use_ssl": hosts.tls} for host, port in hosts.places
+    ]
+    client = OpenSearch(
+        hosts=places, transport_class=ResendingTransport, timeout=timeout, pool_maxsize=connections, **options
     )
+    client.transport.login = connection.login  # type: ignore[attr-defined]
+    return client
 
 
-def known_url() -> str:
-    """The cluster nobody had to name: ``OPENSEARCH_URL``, else the running local node.
-
-    Raises:
-        ClusterError: There is neither.
-    """
-    if given := os.environ.get("OPENSEARCH_URL"):
-        return given
-    if node := running_node():
-        return node.url
-    msg = "no cluster is named: give --url, set OPENSEARCH_URL, or run `osplade node start` for a local one"
-    raise ClusterError(msg)
-
-
-def _parsed(url: str) -> SplitResult:
+def _tls(connection: Connection) -> ssl.SSLContext:
+    trusted = connection.ca_certs or HttpConnection.default_ca_certs() or None
+    is_folder = trusted is not None and Path(trusted).is_dir()  # SSL_CERT_DIR
     try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        usable = False
-    if not usable:
-        msg = f"{redacted(url)!r} is not a cluster's URL: give http://host:9200 or https://host:9200"
-        raise ClusterError(msg)
-    return parts
+        context = ssl.create_default_context(
+            cafile=None if is_folder else trusted, capath=trusted if is_folder else None
+        )
+    except (OSError, ssl.SSLError) as error:
+        msg = f"{trusted} holds no certificate authorities in PEM form ({error}): look at OPENSEARCH_CA_CERTS"
+        raise ClusterError(msg) from error
+    if connection.insecure:
+        import urllib3
 
-
-def redacted(url: str) -> str:
-    """The URL without user and password, for messages."""
-    # Up to the last @: a password that was not quoted may hold / and @ itself.
-    return re.sub(r"^(\w+://)?.*@", r"\1***@", url, flags=re.DOTALL)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    if connection.certificate:
+        certificate, key = connection.certificate
+        try:
+            # A key with a passphrase would ask for it on the terminal.
+            context.load_cert_chain(certificate, key or None, password=lambda: b"")
+        except (OSError, ssl.SSLError) as error:
+            msg = (
+                f"the client's certificate {certificate} and its key {key or 'in the same file'} cannot be used "
+                f"({error}): both are PEM, belong together, and the key has no passphrase (`openssl pkey` takes it off)"
+            )
+            raise ClusterError(msg) from error
+    return context
 
 
 def address(client: OpenSearch) -> str:
     """Where a client connects to, for messages; never with credentials."""
-    host = client.transport.hosts[0]
-    scheme = "https" if host.get("use_ssl") else "http"
-    return f"{scheme}://{host['host']}:{host['port']}"
+    return _hosts(client).url
 
 
 def is_loopback(client: OpenSearch) -> bool:
     """Whether a client's cluster is on this machine, as far as its address tells."""
-    host = client.transport.hosts[0]["host"]
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return bool(host == "localhost")
+    return _hosts(client).are_loopback
+
+
+def _hosts(client: OpenSearch) -> Hosts:
+    hosts = client.transport.hosts
+    places = tuple((host["host"], host["port"]) for host in hosts)
+    return Hosts(places, bool(hosts[0].get("use_ssl")), "", "", "")
 
 
 def server_info(client: OpenSearch) -> Json:
@@ -144,19 +128,18 @@ def server_info(client: OpenSearch) -> Json:
     try:
         info = client.info()
     except SSLError as error:
-        msg = (
-            f"{where}: its certificate was not accepted ({_reason(error)}). Name its authority with "
-            "OPENSEARCH_CA_CERTS; a server that speaks plain http needs an http:// URL; --insecure skips the check"
-        )
+        msg = f"{where}: {_tls_remedy(_reason(error))}"
     except NoConnectionError as error:
         msg = (
             f"{where} cannot be reached ({_reason(error)}). Is it running? `osplade node start` starts a local node; "
             "--url names another cluster; a server with TLS needs an https:// URL"
         )
     except AuthenticationException:
-        msg = f"{where} refuses the user or password (401): set OPENSEARCH_USER and OPENSEARCH_PASSWORD"
+        msg = f"{where} {_refusal(client)}"
     except AuthorizationException:
-        msg = f"{where}: this user may not read the server's version (403): it needs cluster:monitor/main"
+        login = getattr(client.transport, "login", None)
+        whose = f"; {login.remedy}" if isinstance(login, AwsLogin) else ""
+        msg = f"{where}: this user may not read the server's version (403): it needs cluster:monitor/main{whose}"
     except OpenSearchException as error:
         msg = f"{where} does not answer as OpenSearch does ({_reason(error)}): look at the URL"
     else:
@@ -164,6 +147,27 @@ def server_info(client: OpenSearch) -> Json:
             return info
         msg = f"{where} does not answer as OpenSearch does: look at the URL"
     raise ClusterError(msg)
+
+
+def _refusal(client: OpenSearch) -> str:
+    login = getattr(client.transport, "login", None)
+    if login is None:
+        return f"asks for credentials (401): {PasswordLogin.remedy}, OPENSEARCH_TOKEN or OPENSEARCH_CLIENT_CERT"
+    return f"refuses {login.said} (401): {login.remedy}"
+
+
+def _tls_remedy(reason: str) -> str:
+    if "certificate required" in reason.lower() or "handshake failure" in reason.lower():
+        return (
+            f"it asks for a client's certificate ({reason}): name one with OPENSEARCH_CLIENT_CERT and "
+            "OPENSEARCH_CLIENT_KEY"
+        )
+    if "mismatch" in reason.lower() or "doesn't match" in reason.lower() or "not valid for" in reason.lower():
+        return f"its certificate is of another host ({reason}): use the name in it; --insecure skips the check"
+    return (
+        f"its certificate was not accepted ({reason}). Name its authority with OPENSEARCH_CA_CERTS; a server that "
+        "speaks plain http needs an http:// URL; --insecure skips the check"
+    )
 
 
 def _reason(error: OpenSearchException) -> str:

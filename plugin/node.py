@@ -11,7 +11,7 @@ from rich.console import Console
 
 from opensearch_splade.errors import NodeError
 from opensearch_splade.plugin.client import connect, wait_until_ready
-from opensearch_splade.plugin.node_config import free_port, is_free, write_config
+from opensearch_splade.plugin.node_config import NOTHING, Additions, free_port, is_free, write_config
 from opensearch_splade.plugin.node_files import installation, thai_rules
 from opensearch_splade.plugin.node_java import JavaRuntime, find_java
 from opensearch_splade.plugin.node_places import default_home, exclusive, make_folder, require_reachable
@@ -20,7 +20,10 @@ from opensearch_splade.plugin.node_state import LocalNode, running_node, save, s
 from opensearch_splade.plugin.node_versions import VERSIONS, NodeVersions
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from opensearchpy import OpenSearch
 
 __all__ = ["LocalNode", "health", "running_node", "start", "stop"]
 
@@ -37,6 +40,8 @@ def start(
     console: Console = QUIET,
     versions: NodeVersions = VERSIONS,
     java: JavaRuntime | None = None,
+    additions: Additions = NOTHING,
+    client: Callable[[str], OpenSearch] = connect,
 ) -> LocalNode:
     """Start the node and wait until it answers; one that runs already is left as it is and returned.
 
@@ -50,6 +55,8 @@ def start(
         console: Where progress is shown.
         versions: What the node is made of.
         java: What runs it; by default what is found on this machine.
+        additions: Settings and files of this node alone.
+        client: How its URL is asked whether it is ready.
 
     Raises:
         NodeError: It cannot be installed, or it died (with the end of its log), or it did not answer in time.
@@ -60,12 +67,12 @@ def start(
         node = running_node(home)
         is_new = node is None
         if node is None:
-            node = _launch(home, heap, port, console, versions, java or find_java())
+            node = _launch(home, heap, port, console, versions, java or find_java(), additions)
             save(node)
         with console.status(f"waiting for OpenSearch {node.version} at {node.url} ..."):
             try:
-                with connect(node.url) as client:
-                    wait_until_ready(client, READY_WITHIN, lambda: _require_alive(node))
+                with client(node.url) as connected:
+                    wait_until_ready(connected, READY_WITHIN, lambda: _require_alive(node))
             except NodeError:
                 if is_new:
                     end(node.pid, node.started)
@@ -113,7 +120,13 @@ def _require_usable(home: Path) -> None:
 
 
 def _launch(
-    home: Path, heap: str, port: int | None, console: Console, versions: NodeVersions, java: JavaRuntime
+    home: Path,
+    heap: str,
+    port: int | None,
+    console: Console,
+    versions: NodeVersions,
+    java: JavaRuntime,
+    additions: Additions,
 ) -> LocalNode:
     if port is not None and not is_free(port):
         msg = f"port {port} on 127.0.0.1 is taken: give another --port, or none to have a free one chosen"
@@ -121,7 +134,7 @@ def _launch(
     server = installation(java, console, versions)
     port = free_port(PREFERRED_PORT) if port is None else port
     more = [] if java.has_thai else thai_rules(console)
-    config = write_config(home, server, java, port=port, heap=heap, more=more)
+    config = write_config(home, server, java, port=port, heap=heap, more=more, additions=additions)
     # A bare environment: credentials and OPENSEARCH_* settings of the caller are none of the node's business.
     env = {
         "PATH": "/usr/local/bin:/usr/bin:/bin",

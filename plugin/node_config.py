@@ -6,16 +6,35 @@ import json
 import re
 import shutil
 import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import NodeError
 from opensearch_splade.plugin.node_java import JavaRuntime
 from opensearch_splade.plugin.node_places import make_owned, node_user
+from opensearch_splade.types import Json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What one node is told beside the usual.
+
+    Attributes:
+        settings: Of ``opensearch.yml``; ``None`` takes a usual one out.
+        files: Contents by path within the configuration folder.
+    """
+
+    settings: Json = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+NOTHING = Additions()
 
 
 def free_port(preferred: int) -> int:
@@ -43,7 +62,16 @@ def is_free(port: int) -> bool:
     return True
 
 
-def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap: str, more: list[str]) -> Path:
+def write_config(
+    home: Path,
+    server: Path,
+    java: JavaRuntime,
+    *,
+    port: int,
+    heap: str,
+    more: list[str],
+    additions: Additions = NOTHING,
+) -> Path:
     """Write the configuration folder, from the server's own, and the folders it names.
 
     Args:
@@ -53,6 +81,7 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         port: HTTP port; the node takes the first free transport port from 9300 on itself.
         heap: Java heap, e.g. ``512m`` or ``1g``.
         more: Further Java options.
+        additions: What this node has beside the usual.
 
     Raises:
         NodeError: The heap is not of that form.
@@ -64,7 +93,7 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
     for folder in (config, home / "tmp"):
         shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(server / "config", config)
-    settings = {
+    settings: Json = {
         "cluster.name": "opensearch-splade",
         "node.name": "local",
         "path.data": str(make_owned(home / "data")),
@@ -78,8 +107,11 @@ def write_config(home: Path, server: Path, java: JavaRuntime, *, port: int, heap
         "cluster.routing.allocation.disk.threshold_enabled": False,
     }
     # JSON values are YAML values, quoted where they must be.
-    lines = [f"{name}: {json.dumps(value)}\n" for name, value in settings.items()]
+    settings |= additions.settings
+    lines = [f"{name}: {json.dumps(value)}\n" for name, value in settings.items() if value is not None]
     (config / "opensearch.yml").write_text("".join(lines), encoding="utf-8")
+    for name, content in additions.files.items():
+        (config / name).write_bytes(content)
     _write_jvm_options(config / "jvm.options", java, [f"-Xms{heap}", f"-Xmx{heap}", *more])
     make_owned(home / "tmp")
     if user := node_user():

