@@ -37,7 +37,15 @@ from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.ingest.seismic import FieldOptions
 from opensearch_splade.ingest.shares import cut
 from opensearch_splade.ingest.sources import count_records, is_files, read_source, shown
-from opensearch_splade.ingest.target import IndexOptions, Watch, check_index, claim_index, meta_for, prepare_index
+from opensearch_splade.ingest.target import (
+    IndexOptions,
+    Watch,
+    check_index,
+    claim_index,
+    meta_for,
+    pipeline_for,
+    prepare_index,
+)
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, SparseEncoder, shipped_with
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.client import is_loopback
@@ -136,7 +144,8 @@ def run_job(cluster: Cluster, job: IngestJob, console: Console) -> IngestReport:
         # Deleted during the run, the index is made anew by the next bulk request, with a mapping of the server's own.
         confirm = Watch(cluster.client, job.index, job.meta, ledger)
         compression = RequestCompression(job.compress, loopback=is_loopback(cluster.client))
-        writer = BulkWriter(cluster.client, job.index, compression=compression, confirm=confirm)
+        pipeline = pipeline_for(cluster.client, job.index)
+        writer = BulkWriter(cluster.client, job.index, compression=compression, confirm=confirm, pipeline=pipeline)
         loading = seldom_refreshed(cluster.client, job.index, made=made)
         with loading, _told(job, writer, console) as on_progress:
             if ray and isinstance(ledger, LedgerShards):

@@ -13,6 +13,7 @@ _COMMANDS = (
     "audit",
     "bundle",
     "bundles",
+    "cluster",
     "demo",
     "eval",
     "exhaust",

@@ -36,6 +36,7 @@ from opensearch_splade.ingest.ray_keepers import Keeper, Keepers, KeptLetters, a
 from opensearch_splade.ingest.report import IngestReport, Progress
 from opensearch_splade.ingest.rules import Rules
 from opensearch_splade.ingest.shares import Share
+from opensearch_splade.ingest.target import pipeline_for
 from opensearch_splade.onnx_models import DenseEncoder, Device, SparseEncoder
 from opensearch_splade.onnx_models.query_weights import DocumentFrequencies
 from opensearch_splade.plugin.client import open_client
@@ -110,7 +111,9 @@ class _Worker:
                 keepers.tell(number, report)
 
         records = without_duplicates(keepers.of_share(number, read_files(share, self._work.fields)))
-        encoder, writer = replace(self._encoder, frequencies=frequencies), BulkWriter(self._client, self._work.index)
+        encoder = replace(self._encoder, frequencies=frequencies)
+        index = self._work.index
+        writer = BulkWriter(self._client, index, pipeline=pipeline_for(self._client, index))
         looks = replaces and self._work.rules.parts
         leftovers = partial(stored_passages, self._client, self._work.index) if looks else None
         report = run(records, encoder, writer, KeptLetters(keepers), tell, ledger=keepers, leftovers=leftovers)

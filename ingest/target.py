@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from opensearch_splade.errors import ClusterError, TargetError
 from opensearch_splade.index_meta import (
+    CLUSTER,
     AddedMeta,
     DenseMeta,
     IndexMeta,
@@ -95,6 +96,24 @@ def prepare_index(
         check_index(index, IndexMeta.read(client, index), wanted)  # by another run
         return False
     return True
+
+
+def pipeline_for(client: OpenSearch, index: str) -> str:
+    """What documents that were encoded here pass in the cluster: ``_none`` where it would encode them again, else "".
+
+    Raises:
+        TargetError: The index has a semantic field, which no pipeline turns off; or there is no such index.
+        ClusterError: The cluster does not answer or refuses.
+    """
+    with asking(index):
+        mappings = client.indices.get_mapping(index=index)
+    metas = [one["mappings"].get("_meta", {}).get(CLUSTER) for one in mappings.values()]
+    if any(one and one.get("encoded_by") == "semantic" for one in metas):
+        raise TargetError(
+            f"index {index!r} has a semantic field, which the cluster encodes itself: write plain documents to it by "
+            "_bulk, or declare an ingest pipeline in its place (osplade cluster)."
+        )
+    return "_none" if any(metas) else ""
 
 
 def _add_hash(client: OpenSearch, index: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from fault_table import lines
 from ml_cleanup import own_models
+from provisioned import Encoder, World, running
 
 from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.capabilities import probe
@@ -145,3 +146,19 @@ def collections_dir() -> Path:
 def models_dir() -> Path:
     """Folder of checkpoints, e.g. ``splade-tiny``."""
     return _shared("models")
+
+
+@pytest.fixture(scope="session")
+def encoder() -> Iterator[Encoder]:
+    """The shipped bundles behind HTTP, in a process of its own."""
+    with running() as started:
+        yield started
+
+
+@pytest.fixture
+def world(ml_client: OpenSearch, node: RunningNode, tmp_path: Path) -> Iterator[World]:
+    """Files of `osplade cluster` for the node; what they put there is removed again."""
+    assert ml_client
+    made = World(node.url, tmp_path)
+    yield made
+    made.clear()

@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "evaluation": {"ingest", "query", "plugin"},
     "migration": {"evaluation", "ingest", "onnx_models", "plugin", "query"},
     "serving": {"onnx_models"},
-    "cli": {"evaluation", "ingest", "migration", "onnx_models", "plugin", "query", "serving"},
+    "provisioning": {"onnx_models", "plugin", "query"},
+    "cli": {"evaluation", "ingest", "migration", "onnx_models", "plugin", "provisioning", "query", "serving"},
 }
 """The import table of docs/design.md: a room and the rooms that it knows."""
 

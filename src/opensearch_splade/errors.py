@@ -10,6 +10,7 @@
       LedgerError          a ledger that is in use, damaged, foreign or cannot be written
       ClusterError         the cluster cannot be reached or refused a request
         MlCommonsError     ML Commons refused a request, or a model of the cluster failed
+      SpecError            a cluster's file that cannot be read, or what it declares cannot be put there
       TargetError          an index whose mapping does not fit what is to be written or asked
       CapabilityError      the connected server cannot do what was asked for
       QueryError           a query that would be refused or silently misread
@@ -73,6 +74,10 @@ class MlCommonsError(ClusterError):
     def __reduce__(self) -> tuple[type[MlCommonsError], tuple[str, str]]:
         """Errors travel between processes by their arguments, of which the base class knows one."""
         return type(self), (str(self), self.reason)
+
+
+class SpecError(OspladeError):
+    """The file of ``osplade cluster`` is wrong, or what it declares does not go together or cannot be put there."""
 
 
 class TargetError(OspladeError):

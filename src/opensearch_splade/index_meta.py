@@ -16,6 +16,10 @@ from opensearch_splade.types import Json
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+CLUSTER = "osplade_cluster"
+"""Key of ``_meta``, beside ours, that says who provisioned an index and how the cluster encodes its documents: none of
+the business of those who ask it, so it is no part of ``IndexMeta``."""
+
 CountedWeights = Literal["idf", "bm25"]
 """Kinds of query weights that are counted over a collection."""
 
