@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fault_table import lines
-from ml_cleanup import own_models
+from ml_cleanup import alone, own_models
 from provisioned import Encoder, World, running
 
 from opensearch_splade.plugin import node as local
@@ -159,6 +159,7 @@ def encoder() -> Iterator[Encoder]:
 def world(ml_client: OpenSearch, node: RunningNode, tmp_path: Path) -> Iterator[World]:
     """Files of `osplade cluster` for the node; what they put there is removed again."""
     assert ml_client
-    made = World(node.url, tmp_path)
-    yield made
-    made.clear()
+    with alone():
+        made = World(node.url, tmp_path)
+        yield made
+        made.clear()
