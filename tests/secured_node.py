@@ -190,6 +190,7 @@ def _files(authority: Authority, at: Signed, hashed: str, key: bytes) -> dict[st
         "node.pem": at.certificate.read_bytes(),
         "node.key": at.key.read_bytes(),
         "authority.pem": authority.certificate.read_bytes(),
+        "jvm.options.d/short.options": b"-XX:TieredStopAtLevel=1\n",  # starts sooner, and nothing runs for long
         "opensearch-security/internal_users.yml": json.dumps(users).encode(),
         "opensearch-security/config.yml": json.dumps(config).encode(),
     }

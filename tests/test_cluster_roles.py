@@ -20,12 +20,14 @@ from secured_node import SecuredNode
 
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.connection_file import NAMES
+from opensearch_splade.provisioning.stored import INGEST, SEARCH, TEMPLATES
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
 pytestmark = pytest.mark.server
 APPLY = "osplade-cluster-apply"
+LOOKING = {"diff": "osplade-cluster-diff", "status": "osplade-cluster-status"}
 SIMULATE = "cluster:admin/ingest/pipeline/simulate"
 
 
@@ -73,7 +75,7 @@ def spec(encoder: Encoder) -> dict[str, Any]:
         "ingest": {"documents": {"sparse": "splade"}},
         "search": {"questions": {"sparse": "tokenizer"}},
         "indices": {"docs": piped, "docs-notes": {"semantic": {"model": "splade"}}},
-        "templates": {"logs": {"patterns": ["docs-logs-*"], **piped}},
+        "templates": {key: {"patterns": [f"docs-{key}-*"], **piped} for key in ("logs", "old")},
     }
 
 
@@ -149,11 +151,9 @@ def test_the_role_is_enough_to_apply(user: Any, folder: Path, spec: dict[str, An
     changed["models"]["splade"]["timeout"] = 33
     changed["ingest"]["documents"]["batch_size"] = 8
     changed["indices"]["docs"] |= {"properties": {"kind": {"type": "keyword"}}, "replicas": 1}
-    write(folder, {**changed, "templates": {}})
+    del changed["templates"]["old"]
+    write(folder, changed)
     apply.runs("cluster apply docs.json --yes")
-    write(folder, spec | {"indices": changed["indices"]})
-    apply.runs("cluster apply docs.json --yes")
-    user("osplade-cluster-diff").runs("cluster diff docs.json")
 
 
 @pytest.mark.usefixtures("applied")
@@ -169,14 +169,15 @@ def test_an_application_writes_and_asks(user: Any, admin: OpenSearch) -> None:
                 {"doc": {"text": "Bones."}, "doc_as_upsert": True},
                 {"delete": {"_id": "3"}},
             ]
-            assert not client.bulk(index=index, body=lines + more)["errors"]
+            answer = client.bulk(index=index, body=lines + more)
+            assert not answer["errors"], answer
             client.index(index=index, id="1", body=fox)
         refused = client.bulk(index="others", body=[{"index": {}}, fox])["items"][0]["index"]
         assert "indices:data/write" in refused["error"]["reason"]
     admin.indices.refresh(index="docs*")
-    sparse = {"neural_sparse": {"sparse": {"query_text": "foxes"}}}
+    sparse = {"neural_sparse": {"sparse": {"query_text": "red fox"}}}
     asked = {"docs": sparse, "docs-logs-1": {"hybrid": {"queries": [sparse, {"match": {"text": "fox"}}]}}}
-    asked["docs-notes"] = {"neural": {"text": {"query_text": "foxes"}}}
+    asked["docs-notes"] = {"neural": {"text": {"query_text": "red fox"}}}
     with reader.client() as client:
         for index, query in asked.items():
             assert client.search(index=index, body={"query": query})["hits"]["hits"][0]["_id"] == "1", index
@@ -189,18 +190,21 @@ def bulk_refused(client: OpenSearch) -> str:
 
 
 @pytest.mark.usefixtures("applied")
-def test_status_needs_each_permission_of_its_role_and_says_which(user: Any, admin: OpenSearch) -> None:
+def test_each_permission_to_look_is_needed_and_named(user: Any, admin: OpenSearch) -> None:
     """With all of them all is as declared; without any one of them the error has its name."""
-    role = "osplade-cluster-status"
-    status = user(role)
-    status.runs("cluster status docs.json")
-    for permission in permissions(role):
-        put_role(admin, role, without(role, permission))
-        ran = status.tries("cluster status docs.json")
-        assert ran.exit_code == 1, permission
-        assert permission.rstrip("*") in ran.output
-    put_role(admin, role, json.loads(ROLES[role]))
-    refused = status.tries("cluster remove docs.json --yes --delete-indices")
+    known: set[str] = set()
+    for command, role in LOOKING.items():
+        looking = user(role)
+        looking.runs(f"cluster {command} docs.json")
+        assert known < set(permissions(role))
+        for permission in sorted(set(permissions(role)) - known):
+            put_role(admin, role, without(role, permission))
+            ran = looking.tries(f"cluster {command} docs.json")
+            assert ran.exit_code == 1, permission
+            assert permission.rstrip("*") in ran.output
+        put_role(admin, role, json.loads(ROLES[role]))
+        known |= set(permissions(role))
+    refused = looking.tries("cluster remove docs.json --yes --delete-indices")
     assert refused.exit_code == 1
     assert "[indices:admin/delete]" in refused.output
 
@@ -213,7 +217,7 @@ def test_the_role_is_enough_to_remove(user: Any, admin: OpenSearch, before: dict
     ran = remove.tries("cluster remove docs.json --yes")
     assert ran.exit_code == 1
     assert "[cluster:admin/settings/update]" in ran.output
-    assert not admin.transport.perform_request("GET", "/_ingest/pipeline")
+    assert INGEST.all(admin) == SEARCH.all(admin) == TEMPLATES.all(admin) == {}
     assert admin.indices.exists(index="docs")
     user("osplade-cluster-remove", "osplade-cluster-settings").runs("cluster remove docs.json --yes --delete-indices")
     assert not admin.indices.exists(index="docs")
