@@ -117,7 +117,7 @@ def test_what_is_trained_is_what_is_exported(checkpoint: Path, tmp_path: Path) -
 
 
 def test_losses_are_least_where_they_should_be() -> None:
-    """InfoNCE falls as the answer stands out; KL and margin-MSE are 0 for the teacher itself, up to what they ignore."""
+    """InfoNCE falls as the answer stands out; KL and margin-MSE are 0 for the teacher itself."""
     import torch
 
     known = torch.ones(2, 3, dtype=torch.bool)
