@@ -7,31 +7,35 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from opensearch_splade.errors import TrainingError
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.onnx_models.query_tables import count_idf
+from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import Material, lessons
-from opensearch_splade.training.pseudo_queries import make_pairs
+from opensearch_splade.training.pseudo_queries import Pair, make_pairs
 from opensearch_splade.training.recipe import Recipe
+from opensearch_splade.training.teachers import DenseTeacher
 from opensearch_splade.training.trainable import TrainableEncoder
-from opensearch_splade.training.trainer import BEST, STATE, StepReport, Trainer
+from opensearch_splade.training.trainer import BEST, STATE, Lessons, StepReport, Trainer
 from opensearch_splade.training.training_state import load_state
 from opensearch_splade.types import Document
 
 pytestmark = pytest.mark.export
 
-RECIPE = Recipe(steps=60, batch=12, max_length=40, learning_rate=1e-3, watch_every=10, terms=30, patience=99)
+RECIPE = Recipe(steps=50, batch=12, max_length=24, learning_rate=3e-3, watch_every=10, terms=300, patience=99)
 
 
 def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     """A run on a few hundred entries of Python's documentation, taught by BM25."""
-    documents = [one for one in islice(read_source("pydoc:"), 300) if isinstance(one, Document)]
+    documents = [one for one in islice(read_source("pydoc:"), 150) if isinstance(one, Document)]
     material = Material.split(documents, make_pairs(documents))
     lesson, held = lessons(material, {"bm25": 1.0}, "bm25", folder / "teachers", Device())
     encoder = TrainableEncoder(str(checkpoint), recipe.max_length)
@@ -42,12 +46,13 @@ def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A BERT of two small layers with random weights and a WordPiece vocabulary of Python's documentation."""
-    return small_student(tmp_path_factory.mktemp("student") / "student")
+    """A small BERT with random weights and a WordPiece vocabulary of Python's documentation."""
+    texts = [one.passage for one in islice(read_source("pydoc:"), 150) if isinstance(one, Document)]
+    return small_bert(tmp_path_factory.mktemp("student") / "student", texts)
 
 
-def small_student(folder: Path) -> Path:
-    """It says of a text little more than its own words, which is where training begins."""
+def small_bert(folder: Path, texts: Sequence[str]) -> Path:
+    """One layer, most terms active."""
     import torch
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
@@ -56,10 +61,8 @@ def small_student(folder: Path) -> Path:
     tokenizer = Tokenizer(models.WordPiece(unk_token=special[1]))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    texts = [one.passage for one in islice(read_source("pydoc:"), 300) if isinstance(one, Document)]
-    tokenizer.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=1500, special_tokens=special, show_progress=False)
-    )
+    words = trainers.WordPieceTrainer(vocab_size=1500, special_tokens=special, show_progress=False)
+    tokenizer.train_from_iterator(texts, words)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
@@ -69,13 +72,8 @@ def small_student(folder: Path) -> Path:
     )
     torch.manual_seed(5)
     shape = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 96}
-    model = BertForMaskedLM(BertConfig(vocab_size=len(fast), **shape, max_position_embeddings=48))
-    with torch.no_grad():
-        # What goes in comes out: a token's state is near its own row of the projection, and far from all others.
-        model.get_input_embeddings().weight.normal_()
-        model.cls.predictions.transform.dense.weight.copy_(torch.eye(48))
-        model.get_output_embeddings().bias.fill_(-12)
-    model.save_pretrained(folder)
+    config = BertConfig(vocab_size=len(fast), **shape, max_position_embeddings=48, initializer_range=0.2)
+    BertForMaskedLM(config).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
 
@@ -89,20 +87,46 @@ def whole(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, told, run.first
 
 
-def test_training_learns(whole: tuple[Path, list[StepReport], float]) -> None:
-    """The loss falls, held-back documents are found better than before, and their terms come down to the target."""
+def test_the_loss_falls_and_so_do_the_terms(whole: tuple[Path, list[StepReport], float]) -> None:
+    """Of Python's documentation: the student comes nearer to its teacher while its documents become sparser."""
     _, told, first = whole
     assert len(told) == RECIPE.steps
     losses = [report.loss for report in told]
-    assert sum(losses[-10:]) < 0.7 * sum(losses[:10])
-    assert told[-1].best > first + 0.05
-    assert told[-1].terms < 0.5 * told[0].terms
+    assert sum(losses[-10:]) < 0.9 * sum(losses[:10])
+    assert told[-1].terms < 0.6 * told[0].terms
+    assert told[-1].best >= first
+
+
+def test_training_finds_what_shares_no_word_with_the_question(tmp_path: Path) -> None:
+    """Documents say one word, questions another for the same: only what learns that finds them, in so many terms."""
+    chance = np.random.default_rng(2)
+    left, right = ([f"{side}{chr(97 + one // 6)}{chr(97 + one % 6)}" for one in range(30)] for side in ("le", "ri"))
+    drawn = [chance.choice(30, 4, replace=False) for _ in range(260)]
+    texts = [" ".join(left[word] for word in one) for one in drawn]
+    pairs = [
+        Pair(" ".join(right[word] for word in one), place, texts[place], "judged") for place, one in enumerate(drawn)
+    ]
+    meaning = np.zeros((260, 30), np.float32)
+    for place, one in enumerate(drawn):
+        meaning[place, one] = 1
+    folder = small_bert(tmp_path / "student", texts + [pair.query for pair in pairs])
+    recipe = RECIPE.model_copy(update={"steps": 150, "watch_every": 50, "learning_rate": 5e-3, "terms": 12})
+    encoder = TrainableEncoder(str(folder), recipe.max_length)
+    places, none = np.arange(260), np.full((220, 1), -1, np.int32)
+    lesson = Lessons(pairs[:220], texts, places, none, [DenseTeacher(1.0, meaning[:220], meaning)])
+    held = HeldBack(pairs[220:], texts[220:] + texts[:220], np.roll(places, 40))
+    run = Trainer(encoder, dict.fromkeys(encoder.vocabulary.ids, 1.0), lesson, held, recipe, tmp_path)
+    told = list[StepReport]()
+    run.run(told.append)
+    assert run.first < 0.2
+    assert run.best > 0.5
+    assert told[-1].terms == pytest.approx(12, rel=0.25)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(
     checkpoint: Path, whole: tuple[Path, list[StepReport], float], tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle, then the same call again: bit for bit what the run without a kill has."""
+    """SIGKILL in the middle, then the same call again: to the last bit what the run without a kill has."""
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "from pathlib import Path\nfrom test_training import trainer\n"
@@ -111,7 +135,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
     process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code])
     try:
         deadline = time.monotonic() + 60
-        while not (tmp_path / STATE).exists() or load_state(tmp_path / STATE)[1]["step"] < 20:
+        while not (tmp_path / STATE).exists() or load_state(tmp_path / STATE)[1]["step"] < 10:
             assert process.poll() is None, "it ended before it could be killed"
             assert time.monotonic() < deadline
             time.sleep(0.02)
@@ -119,7 +143,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     resumed = trainer(checkpoint, tmp_path)
-    assert 20 <= resumed.step < RECIPE.steps
+    assert 10 <= resumed.step < RECIPE.steps
     resumed.run()
     for name in (STATE, BEST):
         expected, values = load_state(whole[0] / name)
