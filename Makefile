@@ -69,5 +69,5 @@ $(VENV)/.demo: $(VENV)/.venv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	@echo "Installing what the tests need (torch is large: some minutes) ..."
-	@$(PIP) --editable '.[async,aws,cluster,cpu,docker,eval,export,metrics,node,ray,remote,serve,tables,zstd]' --group dev
+	@$(PIP) --editable '.[async,aws,cluster,cpu,docker,eval,export,metrics,node,ray,remote,serve,tables,train,zstd]' --group dev
 	@touch $@

@@ -10,6 +10,7 @@ from opensearch_splade.cli.malloc import settle_malloc
 from opensearch_splade.errors import OspladeError
 
 _COMMANDS = (
+    "adapt",
     "audit",
     "bundle",
     "bundles",

@@ -145,9 +145,14 @@ def _terms(document: Document, counted: _Counted, chance: random.Random) -> str:
     return " ".join(word for word in dict.fromkeys(tokens) if word in best)
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text that are neither too short nor too long to be asked, white space as single spaces."""
+    found = [" ".join(part.split()) for part in _END.split(text)]
+    return [one for one in found if SENTENCE[0] <= len(words(one)) <= SENTENCE[1]]
+
+
 def _anchor(document: Document, counted: _Counted) -> str:
-    sentences = [" ".join(part.split()) for part in _END.split(document.text)]
-    fit = [one for one in sentences if SENTENCE[0] <= len(words(one)) <= SENTENCE[1]]
+    fit = sentences(document.text)
     return max(fit, key=lambda one: (sum(map(counted.idf, sorted(set(words(one))))), one), default="")
 
 

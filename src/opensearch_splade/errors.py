@@ -14,6 +14,7 @@
       TargetError          an index whose mapping does not fit what is to be written or asked
       CapabilityError      the connected server cannot do what was asked for
       QueryError           a query that would be refused or silently misread
+      TrainingError        a model that cannot be trained, or not with these documents
       MeasureError         a measure, threshold or comparison that cannot be computed
       NodeError            the local OpenSearch node cannot be started or stopped
       MissingExtraError    an optional dependency is not installed
@@ -94,6 +95,10 @@ class QueryError(OspladeError):
 
 class MigrationError(OspladeError):
     """A step of a migration cannot be taken, or not now; says what to do first."""
+
+
+class TrainingError(OspladeError):
+    """A model cannot be trained: too few questions, or a state of another run; says what to do."""
 
 
 class MeasureError(OspladeError):

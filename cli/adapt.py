@@ -1,0 +1,212 @@
+"""``osplade adapt``."""
+
+from __future__ import annotations
+
+import heapq
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from opensearch_splade.cli import options
+from opensearch_splade.evaluation.collection import load_collection
+from opensearch_splade.ingest.field_map import FieldMap
+from opensearch_splade.ingest.sources import read_source, shown
+from opensearch_splade.types import Document
+
+if TYPE_CHECKING:
+    from opensearch_splade.training.adapt import Adapted, Plan
+    from opensearch_splade.training.trainer import StepReport
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(_: click.Context, __: click.Parameter, text: str | None) -> float | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not found:
+        raise click.BadParameter(f"{text!r}: a number and s, m or h, such as 30m.")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _colon, weight = text.partition("=")
+        try:
+            found[name] = float(weight or 1)
+        except ValueError as error:
+            raise click.BadParameter(f"{text!r}: a teacher, or one and its weight: minilm-l6=2.") from error
+        if not found[name] > 0:
+            raise click.BadParameter(f"{text!r}: a weight is above 0.")
+    return found
+
+
+@click.command()
+@click.argument("source")
+@click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
+@click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle's folder.")
+@click.option(
+    "--teacher",
+    "teachers",
+    multiple=True,
+    metavar="NAME[=WEIGHT]",
+    default=("bm25", "minilm-l6"),
+    callback=_weighted,
+    help="bm25, or a dense or sparse bundle; repeatable. [default: bm25 and minilm-l6]",
+)
+@click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
+@click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
+@click.option(
+    "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
+)
+@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
+@click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
+@click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
+@click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
+@click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
+@options.text_fields
+@options.as_json
+def adapt(
+    source: str,
+    *,
+    bundle: str,
+    checkpoint: str | None,
+    out: Path,
+    teachers: dict[str, float],
+    judged: str | None,
+    collection: str | None,
+    terms: float,
+    steps: int,
+    budget: float | None,
+    documents: int,
+    learned_queries: bool,
+    seed: int,
+    work: Path | None,
+    dry_run: bool,
+    fields: FieldMap,
+    as_json: bool,
+) -> None:
+    """Train an inference-free bundle on the documents of SOURCE, without labels.
+
+    SOURCE is what `osplade ingest` takes, index:NAME included. Questions are made of the documents, teachers say which
+    documents answer them, and a tenth of the documents is held back to tell whether it helps. Run the same command
+    again to go on after an interruption. Needs the [train] extra.
+
+    \b
+    Example:
+      osplade adapt corpus.jsonl --bundle splade-tiny-idf --checkpoint ./splade-tiny --out mine --budget 30m
+      osplade adapt index:products --bundle splade-tiny-idf --checkpoint ./splade-tiny --out mine --dry-run
+    """
+    from opensearch_splade.training.adapt import Assignment, make_plan
+    from opensearch_splade.training.adapt import adapt as run
+    from opensearch_splade.training.lessons import gather
+    from opensearch_splade.training.recipe import Recipe
+
+    console = Console(stderr=True)
+    recipe = Recipe(steps=steps, terms=terms, seed=seed, learned_queries=learned_queries)
+    where = work or out.with_name(f"{out.name}.training")
+    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
+    with console.status("reading documents and making questions of them ..."):
+        read = _read(source, fields, documents, seed)
+        learned = load_collection(judged, "train") if judged else None
+        measured = load_collection(collection) if collection else None
+        material = gather(read, learned, measured, seed)
+        plan = make_plan(job, material)
+    if dry_run:
+        click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))
+        return
+    if not as_json:
+        click.echo(_told(plan))
+    with _bar(plan.recipe.steps, console) as tell:
+        done = run(job, material, plan.recipe, tell)
+    if as_json:
+        click.echo(orjson.dumps(_result(done)))
+        return
+    click.echo(_outcome(done, source, out, terms))
+
+
+def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]:
+    """As many documents as are wanted, drawn by the hash of seed and id, in a fixed order."""
+    found = (record for record in read_source(source, fields) if isinstance(record, Document))
+    return heapq.nsmallest(
+        most, found, key=lambda one: (blake2b(f"{seed} {one.id}".encode()).digest(), one.text, one.title)
+    )
+
+
+def _told(plan: Plan) -> str:
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
+    return (
+        f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
+        f"{plan.recipe.steps:,} steps of {plan.recipe.batch} pairs at {plan.step_seconds:.2f} s: "
+        f"about {plan.seconds / 60:.0f} min in all"
+    )
+
+
+def _outcome(done: Adapted, source: str, out: Path, terms: float) -> str:
+    low, high = done.interval
+    change = done.new.ndcg - done.old.ndcg
+    better = low > 0
+    advice = (
+        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out} --query-weights idf\n"
+        f"or for one that is in use: osplade migrate plan --source OLD --target NEW --bundle {out}"
+        if better
+        else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
+    )
+    return (
+        f"{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
+        f"{done.bundle.manifest.fingerprint}, {done.steps:,} steps\n"
+        f"held-back questions, nDCG@10: {done.old.ndcg:.3f} before, {done.new.ndcg:.3f} now "
+        f"({change:+.3f}, 95 % {low:+.3f} to {high:+.3f}, p {done.p_value:.3f})\n"
+        f"terms of a document: {done.old.terms:.0f} before, {done.new.terms:.0f} now\n"
+        f"--prune top_k:{terms:.0f} holds each document to its strongest terms\n{advice}"
+    )
+
+
+def _plain(plan: Plan) -> dict[str, object]:
+    return {**asdict(plan), "recipe": plan.recipe.model_dump()}
+
+
+def _result(done: Adapted) -> dict[str, object]:
+    return {
+        "bundle": str(done.bundle.folder),
+        "fingerprint": done.bundle.manifest.fingerprint,
+        "steps": done.steps,
+        "old": asdict(done.old),
+        "new": asdict(done.new),
+        "interval": done.interval,
+        "p_value": done.p_value,
+    }
+
+
+@contextmanager
+def _bar(total: int, console: Console) -> Iterator[Callable[[StepReport], None]]:
+    columns = (
+        TextColumn("[bold]training"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("training", total=total, said="preparing teachers")
+
+        def tell(report: StepReport) -> None:
+            held = "" if report.held_back is None else f", held-back {report.held_back:.3f} (best {report.best:.3f})"
+            said = f"loss {report.loss:.2f}, {report.terms:.0f} terms{held}"
+            bar.update(task, completed=report.step, said=said)
+
+        yield tell

@@ -1,0 +1,77 @@
+"""``osplade adapt`` from end to end, on a small checkpoint."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from checkpoints import masked_lm
+from click.testing import CliRunner
+
+from opensearch_splade.cli.main import main
+from opensearch_splade.ingest.sources import read_source
+from opensearch_splade.onnx_models import SparseEncoder
+from opensearch_splade.onnx_models.export import export_bundle
+from opensearch_splade.onnx_models.query_tables import QueryTable
+from opensearch_splade.types import Document
+
+pytestmark = pytest.mark.export
+
+
+@pytest.fixture(scope="module")
+def call(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The arguments of a run: documents, a small checkpoint and its bundle."""
+    folder = tmp_path_factory.mktemp("adapt")
+    checkpoint, source = masked_lm("bert", folder / "bert"), folder / "docs.jsonl"
+    documents = [one for one in islice(read_source("pydoc:"), 60) if isinstance(one, Document)]
+    lines = [json.dumps({"_id": one.id, "title": one.title, "text": one.text}) for one in documents]
+    source.write_text("\n".join(lines), encoding="utf-8")
+    export_bundle(str(checkpoint), folder / "old", query_weights=QueryTable("binary"))
+    given = ["--bundle", str(folder / "old"), "--checkpoint", str(checkpoint), "--out", str(folder / "new")]
+    return ["adapt", str(source), *given, "--teacher", "bm25", "--steps", "3"]
+
+
+def test_a_dry_run_says_what_and_how_long_and_writes_nothing(call: list[str]) -> None:
+    """The plan has steps, questions and a duration; no folder is made."""
+    folder = Path(call[1]).parent
+    before = sorted(folder.iterdir())
+    done = CliRunner().invoke(main, [*call, "--dry-run", "--json"])
+    assert done.exit_code == 0, done.output
+    plan = json.loads(done.stdout)
+    assert plan["documents"] == 60
+    assert plan["recipe"]["steps"] == 3
+    assert plan["seconds"] > 0
+    assert sum(plan["questions"].values()) > plan["held_back"] > 0
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_budget_makes_fewer_steps(call: list[str]) -> None:
+    """What does not fit the time is not begun; a time without a unit is a wrong call."""
+    plan = json.loads(CliRunner().invoke(main, [*call, "--dry-run", "--json", "--budget", "0.001s"]).stdout)
+    assert plan["recipe"]["steps"] == 1
+    assert CliRunner().invoke(main, [*call, "--budget", "30"]).exit_code == 2
+
+
+def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:
+    """It encodes, asks without a model, has a fingerprint of its own, and both bundles are measured."""
+    done = CliRunner().invoke(main, [*call, "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    new, old = SparseEncoder.load(told["bundle"]), SparseEncoder.load(call[3])
+    assert new.query_side == "inference-free"
+    assert new.bundle.manifest.precision == "int8"
+    assert new.bundle.manifest.query_weights == "idf"
+    assert new.fingerprint == told["fingerprint"] != old.fingerprint
+    assert told["steps"] == 3
+    assert 0 <= told["old"]["ndcg"] <= 1
+    assert told["interval"][0] <= told["new"]["ndcg"] - told["old"]["ndcg"] <= told["interval"][1]
+
+
+def test_a_bundle_alone_cannot_be_trained(call: list[str], tmp_path: Path) -> None:
+    """The error says where its weights come from and which option names them."""
+    given = [call[0], call[1], "--bundle", "splade-tiny-idf", "--out", str(tmp_path / "new")]
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 1
+    assert "--checkpoint FOLDER" in done.output

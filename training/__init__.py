@@ -1,0 +1,1 @@
+"""Own documents to a better checkpoint, without labels. torch only here and inside export, imported late."""

@@ -1,0 +1,47 @@
+"""Lexical vectors: BM25 as a dot product of sparse vectors, mined and taught with like any model."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from opensearch_splade.evaluation.collection_split import words
+from opensearch_splade.onnx_models.sparse_rows import SparseRow, stack
+from opensearch_splade.types import SparseVectors
+
+K1, B = 1.2, 0.75
+"""Lucene's."""
+
+
+class Lexical:
+    """BM25 over some documents, with plain words: no stemming, no stop words.
+
+    Args:
+        texts: The documents.
+
+    Attributes:
+        documents: Saturated term frequencies, one row a document.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        counts = [Counter(words(text)) for text in texts]
+        having = Counter(word for one in counts for word in one)
+        self._ids = {word: place for place, word in enumerate(sorted(having))}
+        self._idf = {word: math.log1p((len(texts) - count + 0.5) / (count + 0.5)) for word, count in having.items()}
+        mean = sum(one.total() for one in counts) / max(1, len(counts)) or 1.0
+        self.documents = stack(
+            self._row({word: tf / (tf + K1 * (1 - B + B * one.total() / mean)) for word, tf in one.items()})
+            for one in counts
+        )
+
+    def queries(self, texts: Sequence[str]) -> SparseVectors:
+        """Idf of each word of each question, as often as it stands there; unknown words are left out."""
+        counted = (Counter(word for word in words(text) if word in self._ids) for text in texts)
+        return stack(self._row({word: count * self._idf[word] for word, count in one.items()}) for one in counted)
+
+    def _row(self, weights: Mapping[str, float]) -> SparseRow:
+        row = sorted((self._ids[word], weight) for word, weight in weights.items())
+        return np.array([place for place, _ in row], np.int32), np.array([weight for _, weight in row], np.float32)
