@@ -22,7 +22,7 @@ demo: $(VENV)/.demo  ## The main job on Python's own documentation: node, ingest
 	@$(BIN)/osplade demo
 
 test: $(VENV)/.dev  ## All tests, those on a real OpenSearch node included
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.dev  ## A thousand faults against the ingest: kills, cuts, refusals, wrong answers; SEED=n repeats them
 	@echo "SEED=$(SEED)"

@@ -42,8 +42,8 @@ def probe(client: OpenSearch) -> Capabilities:
         )
     except AuthorizationException as error:
         raise ClusterError(
-            f"{address(client)}: this user may not ask what the cluster can do (403); its role needs the action group "
-            "'cluster_monitor' (cluster:monitor/nodes/info, cluster:monitor/settings)"
+            f"{address(client)}: this user may not ask what the cluster can do (403): {error.error}; its role needs "
+            "cluster:monitor/nodes/info and cluster:monitor/state, which are in the action group 'cluster_monitor'"
         ) from error
     except OpenSearchException as error:
         raise ClusterError(f"{address(client)} does not tell what it can do: {error}") from error

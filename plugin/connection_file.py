@@ -71,7 +71,10 @@ class ConnectionFile:
         """
         if name not in self.clusters:
             known = ", ".join(self.clusters) or "none"
-            msg = f"no cluster {name!r} in {self.path} (there: {known}): give its URL, or add [clusters.{name}]"
+            msg = (
+                f"no cluster {name!r} in {self.path} (there: {known}): give its URL, http://{name}:9200 say, or add "
+                f"[clusters.{name}]"
+            )
             raise ClusterError(msg)
         return self.clusters[name]
 

@@ -71,8 +71,8 @@ def _forbidden(client: OpenSearch, what: str, error: TransportError) -> ClusterE
         )
     if error.status_code == 403:
         return ClusterError(
-            f"{address(client)}: this user may not {what} (403): {reason}; the role ml_full_access has all permissions "
-            "of ML Commons"
+            f"{address(client)}: this user may not {what} (403): {reason}; docs/security.md has a role for each "
+            "command, and the role ml_full_access has all permissions of ML Commons"
         )
     return None
 
@@ -95,6 +95,8 @@ def reason_of(info: object) -> str:
     error = info.get("error", info) if isinstance(info, dict) else info
     if not isinstance(error, dict):
         return str(error)
+    if failures := error.get("_shards", {}).get("failures"):  # what was asked of shards, such as a refresh
+        return "; ".join(dict.fromkeys(str(one["reason"].get("reason", one["reason"])) for one in failures))
     reasons = [str(cause.get("reason", cause)) for cause in error.get("root_cause") or [error]]
     if reason := error.get("reason"):
         reasons.append(str(reason))

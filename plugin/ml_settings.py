@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from opensearch_splade.errors import ClusterError
 from opensearch_splade.plugin.client import address
+from opensearch_splade.plugin.ml_commons import reason_of
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
@@ -151,7 +152,7 @@ def _read(client: OpenSearch) -> tuple[Json, frozenset[str]]:
         )
     except AuthorizationException as error:
         raise ClusterError(
-            f"{address(client)}: this user may not read cluster settings (403); its role needs cluster:monitor/settings"
+            f"{address(client)}: this user may not read cluster settings (403): {reason_of(error.info)}"
         ) from error
     except OpenSearchException as error:
         raise ClusterError(f"{address(client)} does not tell its settings: {error}") from error
@@ -173,8 +174,8 @@ def _settled(client: OpenSearch, body: Json) -> None:
         client.cluster.put_settings(body=body)
     except AuthorizationException as error:
         raise ClusterError(
-            f"{address(client)}: this user may not change cluster settings (403); its role needs "
-            f"cluster:admin/settings/update, or someone who has it puts {body}"
+            f"{address(client)}: this user may not change cluster settings (403): {reason_of(error.info)}; someone who "
+            f"may puts {body}"
         ) from error
     except OpenSearchException as error:
         raise ClusterError(f"{address(client)} does not take the cluster settings {body}: {error}") from error

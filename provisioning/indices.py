@@ -44,6 +44,8 @@ def index(spec: ClusterSpec, key: str, one: Index, bundles: Bundles, ids: Ids, c
         capabilities=capabilities,
     )
     mappings, settings = body["mappings"], body["settings"]["index"]
+    if one.replicas is not None:
+        settings["auto_expand_replicas"] = "false"  # of an index that had none declared it would put the number back
     properties = mappings["properties"]
     if one.semantic:
         capabilities.require(SEMANTIC)

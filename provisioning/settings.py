@@ -120,8 +120,11 @@ def give_back(client: OpenSearch) -> list[str]:
                 told.append(_said(name, there, value, mine))
             if why == _NEEDED:
                 left.setdefault(scope, {})[name] = mine
-        body["persistent"][f"{RECORDS}{owner}"] = json.dumps(left, sort_keys=True) if left else None
-    ask(client, "PUT", "/_cluster/settings", body)
+        record = json.dumps(left, sort_keys=True) if left else None
+        if record != now["persistent"][f"{RECORDS}{owner}"]:
+            body["persistent"][f"{RECORDS}{owner}"] = record
+    if any(body.values()):  # else somebody who may not change settings can still remove what needed none
+        ask(client, "PUT", "/_cluster/settings", body)
     return told
 
 

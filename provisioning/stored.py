@@ -196,7 +196,10 @@ def asking(client: OpenSearch, what: str) -> Iterator[None]:
     try:
         yield
     except AuthorizationException as error:
-        raise ClusterError(f"{address(client)}: this user may not {what} (403): {reason_of(error.info)}") from error
+        raise ClusterError(
+            f"{address(client)}: this user may not {what} (403): {reason_of(error.info)}; docs/security.md has a role "
+            "for each command"
+        ) from error
     except TransportError as error:
         reason = _reason(error.info) if isinstance(error.info, dict) else str(error.error)
         raise ClusterError(f"{address(client)} refuses {what} ({error.status_code}): {reason}") from error

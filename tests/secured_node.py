@@ -14,7 +14,7 @@ import os
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha512
@@ -30,6 +30,7 @@ from opensearch_splade.plugin import node
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.node_config import Additions, free_port
 from opensearch_splade.plugin.node_files import installation
+from opensearch_splade.plugin.node_java import JavaRuntime
 from opensearch_splade.plugin.node_versions import VERSIONS, NodeVersions, PinnedFile
 
 SECURED = NodeVersions(
@@ -95,28 +96,49 @@ def _url64(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
+@dataclass(frozen=True)
+class Installed:
+    """A server on disk that has the security plugin.
+
+    Attributes:
+        versions: What it is made of.
+        server: Its folder.
+        java: What runs it.
+    """
+
+    versions: NodeVersions
+    server: Path
+    java: JavaRuntime
+
+
+def _released() -> Installed:
+    java = java_21()
+    server = installation(java, node.QUIET, SECURED)
+    add_mapper_extras(server, _MAPPER_EXTRAS)
+    return Installed(SECURED, server, java)
+
+
 @contextmanager
-def secured_node(home: Path, files: Path) -> Iterator[SecuredNode]:
+def secured_node(home: Path, files: Path, install: Callable[[], Installed] = _released) -> Iterator[SecuredNode]:
     """A running node, stopped and its data deleted in the end; the test is skipped where none can be had.
 
     Args:
         home: A folder that every user can reach.
         files: A folder for the certificates.
+        install: Gives the server.
     """
     authority, stranger = Authority(files / "ours"), Authority(files / "others")
     at, admin = authority.sign("node"), authority.sign("administrator")
     password, key = secrets.token_urlsafe(24), secrets.token_bytes(64)
-    java = java_21()
     try:
-        server = installation(java, node.QUIET, SECURED)
-        add_mapper_extras(server, _MAPPER_EXTRAS)
-        hashed = _hashed(server, java.home, password)
+        installed = install()
+        hashed = _hashed(installed.server, installed.java.home, password)
         running = node.start(
             home,
             heap="512m",
             port=free_port(9600),  # not where others look for a node
-            versions=SECURED,
-            java=java,
+            versions=installed.versions,
+            java=installed.java,
             additions=Additions(_settings(), _files(authority, at, hashed, key)),
             client=lambda url: connect(
                 url.replace("http:", "https:"), user="admin", password=password, ca_certs=str(authority.certificate)
@@ -125,7 +147,7 @@ def secured_node(home: Path, files: Path) -> Iterator[SecuredNode]:
     except NodeError as error:
         if "downloaded" not in str(error):
             raise
-        pytest.skip(f"no node of OpenSearch {SECURED.opensearch} with its security plugin: {error}")
+        pytest.skip(f"no node with a security plugin: {error}")
     try:
         yield SecuredNode(running.url.replace("http:", "https:"), authority, stranger, admin, password, key)
     finally:
@@ -168,6 +190,7 @@ def _files(authority: Authority, at: Signed, hashed: str, key: bytes) -> dict[st
         "node.pem": at.certificate.read_bytes(),
         "node.key": at.key.read_bytes(),
         "authority.pem": authority.certificate.read_bytes(),
+        "jvm.options.d/short.options": b"-XX:TieredStopAtLevel=1\n",  # starts sooner, and nothing runs for long
         "opensearch-security/internal_users.yml": json.dumps(users).encode(),
         "opensearch-security/config.yml": json.dumps(config).encode(),
     }

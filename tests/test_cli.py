@@ -157,7 +157,7 @@ def test_the_version_is_the_installed_one() -> None:
             1,
             "'abacus' is not a device",
         ),
-        (["search", "fox", "--index", "x", "--url", "localhost"], 1, "is not a cluster's URL"),
+        (["search", "fox", "--index", "x", "--url", "localhost"], 1, "give its URL"),
         (["search", "fox", "--index", "x", "--query-prune", "top_k:0"], 1, "it takes a whole number > 0"),
         (["search", "fox", "--index", "x", "--two-step", "top_k:0"], 1, "it takes a whole number > 0"),
         (["eval", "fox", "--index", "x", "--query-prune", "alpha_mass:0.9"], 1, "write max_ratio:RATIO, top_k:NUMBER"),

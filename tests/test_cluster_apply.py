@@ -131,11 +131,12 @@ def test_a_changed_file_changes_only_what_it_says(
     world.apply(path)
     bulk(client, index_name, {"1": FOX})
     spec["ingest"] = {"documents": {"sparse": "splade", "batch_size": 8}}
-    spec["indices"][index_name]["properties"] = {"shelf": {"type": "keyword"}}
+    spec["indices"][index_name] |= {"properties": {"shelf": {"type": "keyword"}}, "replicas": 1}
     assert world.apply(world.write(spec)) == [
         f"changed ingest pipeline {index_name}-documents",
         f"changed index {index_name}",
     ]
+    assert world.states("diff", path) == {}
     spec["models"]["splade"]["timeout"] = 30
     done = world.apply(world.write(spec))
     assert sum(one.startswith("deleted model") for one in done) == 2

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from certificates import Signed
-from click.testing import CliRunner, Result
+from least_users import ROLES, User, as_, trusting
 from opensearchpy import helpers
 from secured_node import SecuredNode, secured_node
 
-from opensearch_splade.cli.main import main
 from opensearch_splade.errors import ClusterError
 from opensearch_splade.plugin.client import connect, server_info
 from opensearch_splade.plugin.connection_file import NAMES
@@ -25,11 +23,6 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
 pytestmark = pytest.mark.server
-DOCS = Path(__file__).parents[1] / "docs" / "security.md"
-ROLES = dict(
-    re.findall(r"```http\nPUT _plugins/_security/api/roles/(\S+)\n(.*?)```", DOCS.read_text("utf-8"), re.DOTALL)
-)
-PASSWORD = f"aA1!{secrets.token_urlsafe(18)}"
 STANDARD = ["--bundle", "splade-tiny-idf", "--analyzer", "standard"]
 """The minimal distribution has no English analyzer."""
 WORDS = [
@@ -67,14 +60,6 @@ def admin(secured: SecuredNode) -> Iterator[OpenSearch]:
     """By the administrator's certificate alone."""
     with connect(secured.url, **trusting(secured), **as_(secured.admin)) as client:
         yield client
-
-
-def trusting(secured: SecuredNode) -> dict[str, str]:
-    return {"ca_certs": str(secured.authority.certificate)}
-
-
-def as_(signed: Signed) -> dict[str, str]:
-    return {"client_cert": str(signed.certificate), "client_key": str(signed.key)}
 
 
 def who(secured: SecuredNode, url: str = "", **given: Any) -> dict[str, Any]:
@@ -127,30 +112,6 @@ def test_each_way_to_be_refused(secured: SecuredNode) -> None:
     if "cannot be reached" not in (said := refused(secured, elsewhere, **known)):  # macOS has one loopback address
         assert "its certificate is of another host" in said
     assert "https:// URL" in refused(secured, secured.url.replace("https", "http"))
-
-
-class User:
-    """Runs commands as somebody who has one role of the document and nothing else."""
-
-    def __init__(self, secured: SecuredNode, admin: OpenSearch, role: str, folder: Path) -> None:
-        self._role, self._folder = role, folder
-        api = admin.transport.perform_request
-        api("PUT", f"/_plugins/_security/api/roles/{role}", body=json.loads(ROLES[role]))
-        user = {"password": PASSWORD, "opendistro_security_roles": [role]}
-        api("PUT", f"/_plugins/_security/api/internalusers/{role}", body=user)
-        said = {"url": secured.url, "user": role, "password": PASSWORD, **trusting(secured)}
-        self._env = {f"OPENSEARCH_{name.upper()}": said.get(name) for name in NAMES}
-
-    def tries(self, command: str, *more: str) -> Result:
-        """Whatever comes of it."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(self._folder)
-            return CliRunner(env=self._env).invoke(main, [*command.split(), *more])
-
-    def runs(self, command: str, *more: str) -> None:
-        """It must do what it is for."""
-        ran = self.tries(command, *more)
-        assert ran.exit_code == 0, f"{self._role}: {command}: {ran.output}"
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +244,7 @@ def test_the_roles_of_the_document_are_enough_to_migrate(user: Any, folder: Path
 
 def test_every_role_of_the_document_is_tried() -> None:
     """A block that no test makes would be a claim."""
-    tried = set(re.findall(r'"(osplade-[a-z-]+)"', Path(__file__).read_text("utf-8")))
+    tests = [Path(__file__), Path(__file__).with_name("test_cluster_roles.py")]
+    tried = {role for test in tests for role in re.findall(r'"(osplade-[a-z-]+)"', test.read_text("utf-8"))}
     assert set(ROLES) == tried & set(ROLES)
-    assert len(ROLES) == 9
+    assert len(ROLES) == 17

@@ -26,9 +26,8 @@ grades = st.sampled_from([-0.5, -0.25, -0.1, 0.0, 0.0, 0.1, 1 / 3, 0.25, 0.5, 1.
 @given(st.lists(grades, min_size=2, max_size=9))
 def test_the_exact_test_is_that_of_scipy(differences: list[float]) -> None:
     """All assignments of signs, equal sums counted as equal; questions without difference change nothing."""
-    expected = stats.permutation_test(
-        (np.array(differences),), np.sum, permutation_type="samples", n_resamples=np.inf
-    ).pvalue
+    in_sixtieths = np.round(60 * np.array(differences))  # whole numbers, whose sums scipy compares exactly
+    expected = stats.permutation_test((in_sixtieths,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue
     assert randomisation_test(differences) == pytest.approx(expected)
     assert randomisation_test([*differences, 0.0]) == pytest.approx(expected)
 

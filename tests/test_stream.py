@@ -149,7 +149,7 @@ def test_denser_documents_than_usual_lose_nothing() -> None:
     """Where a row has more features than the graph gives at first, it is asked again for all of them."""
     encoder = SparseEncoder.load("splade-tiny")
     (expected,) = encoder.stream(["a long way to paris"])
-    encoder._documents._top_k = np.array([3], np.int64)  # type: ignore[union-attr]
+    encoder.document_runner._top_k = np.array([3], np.int64)  # type: ignore[union-attr]
     ((ids, weights),) = encoder.stream(["a long way to paris"])
     assert ids.tolist() == expected[0].tolist()
     np.testing.assert_array_equal(weights, expected[1])
@@ -173,8 +173,8 @@ def test_several_devices_give_the_same_vectors() -> None:
     assert found.token_ids.tolist() == expected.token_ids.tolist()
     np.testing.assert_allclose(found.weights, expected.weights, atol=2e-5)
     assert "_session" not in vars(several)
-    several._documents._processes[0].kill()  # type: ignore[union-attr]
-    several._documents._processes[1].kill()  # type: ignore[union-attr]
+    several.document_runner._processes[0].kill()  # type: ignore[union-attr]
+    several.document_runner._processes[1].kill()  # type: ignore[union-attr]
     with pytest.raises(DeviceError, match=r"device cpu:1 ended \(exit code -9\).*fewer devices.*__main__"):
         several.encode_documents(texts)
 
