@@ -19,7 +19,7 @@ from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.lessons import Material, lessons
+from opensearch_splade.training.lessons import MINED, Material, lessons
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.trainer import StepReport, Trainer
@@ -154,7 +154,14 @@ def adapt(
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     student = TrainableEncoder(checkpoint_of(assignment), recipe.max_length)
     idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
-    lesson, held = lessons(material, assignment.teachers, assignment.bundle, work / "teachers", assignment.device)
+    lesson, held = lessons(
+        material,
+        assignment.teachers,
+        assignment.bundle,
+        work / "teachers",
+        assignment.device,
+        mined=MINED if recipe.negatives else 0,
+    )
     trainer = Trainer(student, idf, lesson, held, recipe, work)
     trainer.run(on_step, assignment.seconds)
     bundle = _exported(assignment, trainer, work)

@@ -14,7 +14,7 @@ from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.training.negatives import mine
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
-from opensearch_splade.training.teacher_cache import load_teacher
+from opensearch_splade.training.teacher_cache import BM25, load_teacher
 from opensearch_splade.training.trainer import Lessons
 from opensearch_splade.types import Document
 
@@ -22,7 +22,8 @@ HELD_BACK, MOST_HELD_BACK = 0.1, 300
 """Share of the documents that are watched instead of trained on, and how many at most."""
 _STRANGERS = 300
 """Documents among which a held-back question looks for its answer, besides the other answers."""
-_MINED = 4
+MINED = 4
+"""Hard negatives that are kept of a question; a step draws from them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ def gather(
 
 
 def lessons(
-    material: Material, teachers: Mapping[str, float], student: str, cache: Path, device: Device
+    material: Material, teachers: Mapping[str, float], student: str, cache: Path, device: Device, *, mined: int = MINED
 ) -> tuple[Lessons, HeldBack]:
     """What is trained on, and what is watched.
 
@@ -86,12 +87,14 @@ def lessons(
         student: The bundle as it is before training; mines negatives beside BM25.
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
+        mined: Hard negatives of a question.
     """
     texts, asked = material.texts, [pair.query for pair in material.trained]
     copies = groups(texts)
     taught = [load_teacher(name, weight, asked, texts, cache, device) for name, weight in teachers.items()]
-    miners = [load_teacher(name, 1.0, asked, texts, cache, device) for name in dict.fromkeys(("bm25", student))]
-    negatives = mine(miners, [pair.document for pair in material.trained], copies, _MINED)
+    names = dict.fromkeys((BM25, student)) if mined else ()
+    miners = [load_teacher(name, 1.0, asked, texts, cache, device) for name in names]
+    negatives = mine(miners, [pair.document for pair in material.trained], copies, mined)
     return Lessons(material.trained, texts, copies, negatives, taught), _watched(material, texts, copies)
 
 

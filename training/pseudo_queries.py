@@ -117,7 +117,8 @@ def _of(place: int, document: Document, idf: dict[str, float], seed: int) -> Ite
 def _span(tokens: Sequence[str], idf: dict[str, float], draw: float) -> str:
     length = _SPAN[0] + int(draw * (_SPAN[1] - _SPAN[0] + 1))
     runs = [tokens[start : start + length] for start in range(len(tokens) - length + 1)]
-    worth = [sum(idf.get(word, 0.0) for word in set(run)) for run in runs]
+    # fsum: of a set, whose order is another in every process, and the questions must not be
+    worth = [math.fsum(idf.get(word, 0.0) for word in set(run)) for run in runs]
     return " ".join(runs[int(np.argmax(worth))]) if runs and max(worth) > 0 else ""
 
 

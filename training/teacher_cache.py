@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from opensearch_splade.training.teachers import DenseTeacher, Scores, SparseTeac
 from opensearch_splade.types import SparseVectors
 
 BM25 = "bm25"
-_LEXICAL = 1  # counts up when its vectors change
 
 
 def load_teacher(
@@ -31,45 +31,42 @@ def load_teacher(
         BundleError: There is no such bundle.
     """
     if name == BM25:
-        key, make = _key(f"{BM25} {_LEXICAL}", queries, documents), lambda: _lexical(queries, documents)
-        return SparseTeacher(weight, *_cached_sparse(cache / key, make))
+        lexical = Lexical(documents)  # cheaper than to read what it gives
+        return SparseTeacher(weight, lexical.queries(queries), lexical.documents)
     bundle = Bundle.open(name)
-    table = bundle.manifest.files.get(QUERY_WEIGHTS, "")  # not in the fingerprint, which is of documents
-    key = _key(f"{bundle.manifest.fingerprint} {table}", queries, documents)
+    fingerprint = bundle.manifest.fingerprint
+    # Query weights are not in the fingerprint, which is of documents.
+    asked = cache / _key(f"{fingerprint} {bundle.manifest.files.get(QUERY_WEIGHTS, '')} queries", queries)
+    answers = cache / _key(f"{fingerprint} documents", documents)
     if bundle.manifest.kind == "dense":
         dense = DenseEncoder(bundle, device)
-        vectors = [
-            _cached(cache / f"{key}-{side}.npy", lambda texts=texts: dense.encode(texts))  # type: ignore[misc]
-            for side, texts in (("queries", queries), ("documents", documents))
-        ]
-        return DenseTeacher(weight, *vectors)
+        return DenseTeacher(
+            weight,
+            _cached(asked, partial(dense.encode, queries)),
+            _cached(answers, partial(dense.encode, documents)),
+        )
     sparse = SparseEncoder(bundle, device)
-    both = _cached_sparse(cache / key, lambda: (sparse.encode_queries(queries), sparse.encode_documents(documents)))
-    return SparseTeacher(weight, *both)
+    return SparseTeacher(
+        weight,
+        _cached_sparse(asked, partial(sparse.encode_queries, queries)),
+        _cached_sparse(answers, partial(sparse.encode_documents, documents)),
+    )
 
 
-def _lexical(queries: Sequence[str], documents: Sequence[str]) -> tuple[SparseVectors, SparseVectors]:
-    lexical = Lexical(documents)
-    return lexical.queries(queries), lexical.documents
-
-
-def _cached_sparse(
-    path: Path, make: Callable[[], tuple[SparseVectors, SparseVectors]]
-) -> tuple[SparseVectors, SparseVectors]:
-    names = [f"{side}-{part}" for side in ("queries", "documents") for part in ("indptr", "token_ids", "weights")]
-    files = [path.with_name(f"{path.name}-{name}.npy") for name in names]
+def _cached_sparse(path: Path, make: Callable[[], SparseVectors]) -> SparseVectors:
+    files = [path.with_name(f"{path.name}-{part}.npy") for part in ("indptr", "token_ids", "weights")]
     if not all(file.exists() for file in files):
-        made = [array for one in make() for array in (one.indptr, one.token_ids, one.weights)]
-        for file, array in zip(files, made, strict=True):
+        made = make()
+        for file, array in zip(files, (made.indptr, made.token_ids, made.weights), strict=True):
             _write(file, np.asarray(array))
-    arrays = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-    return SparseVectors(*arrays[:3]), SparseVectors(*arrays[3:])
+    return SparseVectors(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
 
 def _cached(path: Path, make: Callable[[], Scores]) -> Scores:
-    if not path.exists():
-        _write(path, make())
-    found: Scores = np.load(path, mmap_mode="r", allow_pickle=False)
+    file = path.with_name(f"{path.name}.npy")
+    if not file.exists():
+        _write(file, make())
+    found: Scores = np.load(file, mmap_mode="r", allow_pickle=False)
     return found
 
 
@@ -82,10 +79,8 @@ def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
     draft.replace(path)
 
 
-def _key(name: str, queries: Sequence[str], documents: Sequence[str]) -> str:
+def _key(name: str, texts: Sequence[str]) -> str:
     digest = hashlib.sha256(name.encode())
-    for texts in (queries, documents):
-        digest.update(f"\0{len(texts)}\0".encode())
-        for text in texts:
-            digest.update(hashlib.sha256(text.encode("utf-8", "replace")).digest())
+    for text in texts:
+        digest.update(hashlib.sha256(text.encode("utf-8", "replace")).digest())
     return digest.hexdigest()[:24]
