@@ -6,6 +6,7 @@ not give way wait for it.
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -101,6 +102,8 @@ class DocumentProcess:
         pairs = [spawn.Pipe() for _ in range(self._batches + 1)]
         self._process = spawn.Process(target=_work, args=(*self._given, [theirs for _, theirs in pairs]), daemon=True)
         self._process.start()
+        # A server that is asked to end while it loads closes nothing, and Python's own SIGTERM is not heard there.
+        atexit.register(self._process.kill)
         for _, theirs in pairs:
             theirs.close()
         self._tokenizer = pairs[0][0]
