@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
-_COMMANDS = ("apply", "diff", "status", "remove", "schema")
+from opensearch_splade.cli.late_group import LateGroup
 
 
-class _Commands(click.Group):
-    """Finds commands by name, in the order in which they are used."""
+class _Commands(LateGroup):
+    """Commands of `osplade cluster`, in the order in which they are used."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _COMMANDS:
-            return None
-        command: click.Command = getattr(import_module(f"opensearch_splade.cli.cluster_{cmd_name}"), cmd_name)
-        return command
+    names = ("apply", "diff", "status", "remove", "schema")
+    prefix = "cluster_"
 
 
 @click.group(cls=_Commands)

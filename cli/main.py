@@ -2,52 +2,44 @@
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import metadata
+from typing import ClassVar
 
 import click
 
+from opensearch_splade.cli.late_group import LateGroup
 from opensearch_splade.cli.malloc import settle_malloc
 from opensearch_splade.errors import OspladeError
 
-_COMMANDS = (
-    "adapt",
-    "audit",
-    "bundle",
-    "bundles",
-    "cluster",
-    "demo",
-    "eval",
-    "exhaust",
-    "export",
-    "export-index",
-    "families",
-    "ingest",
-    "inspect",
-    "make-questions",
-    "migrate",
-    "node",
-    "prune-curve",
-    "prune-table",
-    "search",
-    "serve",
-    "tune",
-    "tune-search",
-)
-_MODULES = {"eval": "evaluate"}  # a file that cannot be called like its command
 
+class _Commands(LateGroup):
+    """Turns our errors into one line and exit code 1."""
 
-class _Commands(click.Group):
-    """Finds commands by name and turns our errors into one line and exit code 1."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _COMMANDS:
-            return None
-        module = _MODULES.get(cmd_name, cmd_name.replace("-", "_"))
-        command: click.Command = getattr(import_module(f"opensearch_splade.cli.{module}"), module)
-        return command
+    names = (
+        "adapt",
+        "audit",
+        "bundle",
+        "bundles",
+        "cluster",
+        "demo",
+        "eval",
+        "exhaust",
+        "export",
+        "export-index",
+        "families",
+        "ingest",
+        "inspect",
+        "make-questions",
+        "migrate",
+        "node",
+        "prune-curve",
+        "prune-table",
+        "search",
+        "serve",
+        "tune",
+        "tune-search",
+    )
+    modules: ClassVar = {"eval": "evaluate"}
 
     def invoke(self, ctx: click.Context) -> object:
         settle_malloc()

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
 
-_STEPS = ("plan", "run", "status", "verify", "compare", "cutover", "rollback", "clean")
+from opensearch_splade.cli.late_group import LateGroup
 
 
-class _Steps(click.Group):
-    """Finds steps by name, in the order in which they are taken."""
+class _Steps(LateGroup):
+    """Steps, in the order in which they are taken."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(_STEPS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        if cmd_name not in _STEPS:
-            return None
-        command: click.Command = getattr(import_module(f"opensearch_splade.cli.migrate_{cmd_name}"), cmd_name)
-        return command
+    names = ("plan", "run", "status", "verify", "compare", "cutover", "rollback", "clean")
+    prefix = "migrate_"
 
 
 @click.group(cls=_Steps)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from least_users import ROLES, User, as_, trusting
+from migrations import WORDS
 from opensearchpy import helpers
 from secured_node import SecuredNode, secured_node
 
@@ -25,22 +26,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 STANDARD = ["--bundle", "splade-tiny-idf", "--analyzer", "standard"]
 """The minimal distribution has no English analyzer."""
-WORDS = [
-    "fox",
-    "dog",
-    "bird",
-    "river",
-    "stone",
-    "cloud",
-    "winter",
-    "engine",
-    "paper",
-    "market",
-    "doctor",
-    "island",
-    "music",
-    "bridge",
-]
 
 
 @pytest.fixture(scope="module")
