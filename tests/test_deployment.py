@@ -151,7 +151,7 @@ def test_the_commands_are_calls_that_osplade_takes(name: str) -> None:
     """Parsed by the commands themselves: each name, option and file is there."""
     command, arguments, context = main, commands()[name], None
     while isinstance(command, click.Group):
-        context = click.Context(command, parent=context)
+        context = click.Context(command, parent=context, **command.context_settings)
         found = command.get_command(context, arguments[0])
         if found is None:
             pytest.skip(f"this osplade has no command {arguments[0]!r} yet")
