@@ -73,11 +73,12 @@ class TrainableEncoder:
             for name, value in self.parameters().items():
                 value.copy_(tensors[name])
 
-    def __call__(self, token_ids: Sequence[Sequence[int]]) -> Any:
-        """Weights, shape ``(texts, vocabulary)``.
+    def __call__(self, token_ids: Sequence[Sequence[int]], columns: Any = None) -> Any:
+        """Weights, shape ``(texts, vocabulary)``, or ``(texts, columns)``.
 
         Args:
             token_ids: Of each text, special tokens included.
+            columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
         import torch
 
@@ -87,13 +88,17 @@ class TrainableEncoder:
         if not self._checkpoint.pools_special:
             counts = counts & ~torch.isin(ids, self._special)
             counts[:, 0] |= ~counts.any(1)
-        scores = max_scores(states, counts, self._decoder.weight)
-        if self._decoder.bias is not None:
-            scores = scores + self._decoder.bias
+        weight, bias, kept = (
+            one if one is None or columns is None else one[columns]
+            for one in (self._decoder.weight, self._decoder.bias, self._kept)
+        )
+        scores = max_scores(states, counts, weight)
+        if bias is not None:
+            scores = scores + bias
         weights = torch.log1p(torch.relu(scores))
         if self._checkpoint.activation == "log1p_log1p":
             weights = torch.log1p(weights)
-        return weights * self._kept
+        return weights * kept
 
     def encode(self, texts: Sequence[str], batch: int = 32) -> SparseVectors:
         """Vectors without gradients, in the order given."""
