@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import orjson
@@ -70,6 +70,12 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
 )
+@click.option("--spare", type=click.FloatRange(1), help="Documents of at most so many terms pay no penalty (l0 mask).")
+@click.option(
+    "--activation",
+    type=click.Choice(["log1p", "log1p_log1p"]),
+    help="Of a checkpoint that does not state its own. [default: log1p]",
+)
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
@@ -89,6 +95,8 @@ def adapt(
     judged: str | None,
     collection: str | None,
     terms: float,
+    spare: float | None,
+    activation: Literal["log1p", "log1p_log1p"] | None,
     steps: int,
     budget: float | None,
     documents: int,
@@ -116,7 +124,9 @@ def adapt(
     from opensearch_splade.training.recipe import Recipe
 
     console = Console(stderr=True)
-    recipe = Recipe(steps=steps, terms=terms, seed=seed, learned_queries=learned_queries)
+    recipe = Recipe(
+        steps=steps, terms=terms, seed=seed, learned_queries=learned_queries, spared=spare, activation=activation
+    )
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
     with console.status("reading documents and making questions of them ..."):

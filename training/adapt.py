@@ -152,7 +152,7 @@ def adapt(
     work = assignment.work
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    student = TrainableEncoder(checkpoint_of(assignment), recipe.max_length)
+    student = _student(checkpoint_of(assignment), recipe)
     idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
     lesson, held = lessons(
         material,
@@ -208,6 +208,7 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
             kind="inference-free",
             precision=assignment.precision,
             max_length=before.max_length,
+            activation=trainer.recipe.activation,
             name=assignment.out.resolve().name,
             origin=f"{before.origin.checkpoint}, adapted by osplade adapt",
             licence=before.origin.licence,
@@ -217,9 +218,13 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         return export_bundle(str(checkpoint), assignment.out, how, query_weights=QueryTable(kind, file=table))
 
 
+def _student(checkpoint: str, recipe: Recipe) -> TrainableEncoder:
+    return TrainableEncoder(checkpoint, recipe.max_length, activation=recipe.activation)
+
+
 def _step_seconds(checkpoint: str, recipe: Recipe, material: Material) -> float:
     """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    encoder = TrainableEncoder(checkpoint, recipe.max_length)
+    encoder = _student(checkpoint, recipe)
     texts = sorted((pair.text for pair in material.trained), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.negatives))
     taken: list[float] = []

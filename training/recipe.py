@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +29,8 @@ class Recipe(BaseModel):
         terms: Terms of a document that the penalty is to reach on average; ``None`` keeps the penalty's first weight.
         penalty: Its first weight.
         balance: 0 is plain FLOPS, 1 divides each term's by its idf; see ``losses.idf_price``.
+        spared: Documents of at most so many terms pay no penalty (l0 mask); ``None`` lets all pay.
+        activation: For checkpoints that do not state theirs.
         learned_queries: Whether the query weights are learned too, beginning with the idf.
         seed: Of everything that is drawn.
         watch_every: Steps between two measurements of the held-back questions and two states on disk.
@@ -50,6 +52,8 @@ class Recipe(BaseModel):
     terms: Annotated[float, Field(gt=0)] | None = 200.0
     penalty: Weight = 1e-3
     balance: Share = 0.5
+    spared: Annotated[float, Field(gt=0)] | None = None
+    activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0
     watch_every: Annotated[int, Field(gt=0)] = 50

@@ -15,7 +15,7 @@ from opensearch_splade.errors import TrainingError
 from opensearch_splade.onnx_models.query_weights import QueryWeights
 from opensearch_splade.onnx_models.sparse_rows import stack
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse
+from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse, over
 from opensearch_splade.training.pseudo_queries import Pair
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.schedule import Schedule
@@ -170,7 +170,8 @@ class Trainer:
         scores = self._questions(places) @ weights.T
         loss = self._imitation(scores, places, documents)
         self._optimizer.zero_grad(set_to_none=True)
-        (loss + self._target.weight * flops(weights, self._price)).backward()
+        paying = weights if recipe.spared is None else over(weights, recipe.spared)
+        (loss + self._target.weight * flops(paying, self._price)).backward()
         torch.nn.utils.clip_grad_norm_(self._trained.values(), _LONGEST_GRADIENT)
         self._optimizer.step()
         self._target.update(float((weights > 0).sum(1).float().mean()))
