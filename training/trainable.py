@@ -105,11 +105,11 @@ class TrainableEncoder:
 
         return mask.bool() if self._checkpoint.pools_special else mask.bool() & ~torch.isin(ids, self._special)
 
-    def encode(self, texts: Sequence[str], batch: int = 32) -> SparseVectors:
-        """Vectors without gradients, in the order given."""
+    def encode(self, texts: Sequence[str], batch: int = 32, *, query: bool = False) -> SparseVectors:
+        """Vectors of documents or questions, without gradients, in the order given."""
         import torch
 
-        token_ids = self.tokenizer.encode(texts)
+        token_ids = self.tokenizer.encode(texts, query=query)
         order = sorted(range(len(texts)), key=lambda place: len(token_ids[place]))
         rows: list[SparseRow] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(texts)
         with torch.no_grad():
