@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import orjson
@@ -55,6 +55,13 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.argument("source")
 @click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
 @click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
+@click.option(
+    "--kind",
+    type=click.Choice(["inference-free", "siamese"]),
+    default="inference-free",
+    show_default=True,
+    help="Whether questions are looked up in a table or encoded by the model that encodes documents.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle's folder.")
 @click.option(
     "--teacher",
@@ -70,6 +77,12 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
 )
+@click.option("--spare", type=click.FloatRange(1), help="Documents of at most so many terms pay no penalty (l0 mask).")
+@click.option(
+    "--activation",
+    type=click.Choice(["log1p", "log1p_log1p"]),
+    help="Of a checkpoint that does not state its own. [default: log1p]",
+)
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
@@ -84,11 +97,14 @@ def adapt(
     *,
     bundle: str,
     checkpoint: str | None,
+    kind: Literal["inference-free", "siamese"],
     out: Path,
     teachers: dict[str, float],
     judged: str | None,
     collection: str | None,
     terms: float,
+    spare: float | None,
+    activation: Literal["log1p", "log1p_log1p"] | None,
     steps: int,
     budget: float | None,
     documents: int,
@@ -99,7 +115,7 @@ def adapt(
     fields: FieldMap,
     as_json: bool,
 ) -> None:
-    """Train an inference-free bundle on the documents of SOURCE, without labels.
+    """Train a sparse bundle on the documents of SOURCE, without labels.
 
     SOURCE is what `osplade ingest` takes, index:NAME included. Questions are made of the documents, teachers say which
     documents answer them, and a tenth of the documents is held back to tell whether it helps. Run the same command
@@ -116,7 +132,17 @@ def adapt(
     from opensearch_splade.training.recipe import Recipe
 
     console = Console(stderr=True)
-    recipe = Recipe(steps=steps, terms=terms, seed=seed, learned_queries=learned_queries)
+    if learned_queries and kind == "siamese":
+        raise click.UsageError("--learned-queries is for --kind inference-free: a siamese model has no table.")
+    recipe = Recipe(
+        kind=kind,
+        steps=steps,
+        terms=terms,
+        seed=seed,
+        learned_queries=learned_queries,
+        spared=spare,
+        activation=activation,
+    )
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
     with console.status("reading documents and making questions of them ..."):
@@ -159,8 +185,9 @@ def _outcome(done: Adapted, source: str, out: Path, terms: float) -> str:
     low, high = done.interval
     change = done.new.ndcg - done.old.ndcg
     better = low > 0
+    table = " --query-weights idf" if done.bundle.manifest.kind == "inference-free" else ""
     advice = (
-        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out} --query-weights idf\n"
+        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out}{table}\n"
         f"or for one that is in use: osplade migrate plan --source OLD --target NEW --bundle {out}"
         if better
         else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
