@@ -17,9 +17,12 @@ class Recipe(BaseModel):
 
     Attributes:
         kind: Whether questions are looked up in a table (``inference-free``) or encoded by the student (``siamese``).
-        steps: Optimizer steps at most.
-        batch: Pairs of a step.
-        negatives: Mined documents beside each answer.
+        steps: Optimizer steps; a budget changes them while it runs.
+        batch: Neighbourhoods of a step; see ``neighbourhoods``.
+        neighbours: Documents of one, besides the answer.
+        questions: Of a step, at most.
+        columns: Terms that a step computes besides those of its questions; ``None`` is all. See ``columns``.
+        hidden: Share of the titles and sentences asked that are hidden from their document.
         max_length: Tokens of a text that are read while training.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
         kl: Weight of the distillation from the teachers' distribution.
@@ -34,6 +37,7 @@ class Recipe(BaseModel):
         spared: Documents of at most so many terms pay no penalty (l0 mask); ``None`` lets all pay.
         activation: For checkpoints that do not state theirs.
         learned_queries: Whether the query weights are learned too, beginning with the idf.
+        half: Compute in bfloat16 where it is safe; weights and gradients stay in full.
         seed: Of everything that is drawn.
         watch_every: Steps between two measurements of the held-back questions and two states on disk.
         patience: Measurements without a better one after which the training stops.
@@ -42,25 +46,29 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["inference-free", "siamese"] = "inference-free"
-    steps: Annotated[int, Field(gt=0)] = 400
-    batch: Annotated[int, Field(gt=1)] = 24
-    negatives: Annotated[int, Field(ge=0)] = 1
-    max_length: Annotated[int, Field(ge=8)] = 128
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    steps: Annotated[int, Field(gt=0)] = 1500
+    batch: Annotated[int, Field(gt=0)] = 6
+    neighbours: Annotated[int, Field(gt=0)] = 5
+    questions: Annotated[int, Field(gt=0)] = 256
+    columns: Annotated[int, Field(gt=0)] | None = 4000
+    hidden: Share = 0.5
+    max_length: Annotated[int, Field(ge=8)] = 192
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
-    scale: Weight = 20.0
+    scale: Weight = 15.0
     normalisation: Normalisation = "min-max"
     terms: Annotated[float, Field(gt=0)] | None = 200.0
-    penalty: Weight = 1e-3
+    penalty: Weight = 2e-3
     balance: Share = 0.5
     query_penalty: Weight = 1.0
     spared: Annotated[float, Field(gt=0)] | None = None
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0
-    watch_every: Annotated[int, Field(gt=0)] = 50
+    half: bool = False
+    watch_every: Annotated[int, Field(gt=0)] = 150
     patience: Annotated[int, Field(gt=0)] = 6
 
     @model_validator(mode="after")
