@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from opensearch_splade.onnx_models.bundle import Precision, TableKind
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import MINED, Material, lessons
 from opensearch_splade.training.recipe import Recipe
@@ -42,7 +44,7 @@ class Assignment:
         recipe: How.
         seconds: Wall-clock budget of the training.
         precision: Of the new bundle.
-        device: Where bundles run; the training itself is on the CPU.
+        device: Where bundles run and the training does.
     """
 
     bundle: str
@@ -120,7 +122,7 @@ def make_plan(assignment: Assignment, material: Material) -> Plan:
             f"{len(material.documents):,} documents gave {len(pairs)} questions: too few to learn from and to watch."
         )
     kept = assignment.work / RECIPE
-    step = _step_seconds(checkpoint_of(assignment), recipe, material)
+    step = _step_seconds(assignment, recipe, material)
     watch = step * (len(material.held_back) + 300) / (3 * recipe.batch * (1 + recipe.negatives))
     each = step + watch / recipe.watch_every
     if assignment.seconds is not None:
@@ -152,7 +154,7 @@ def adapt(
     work = assignment.work
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    student = _student(checkpoint_of(assignment), recipe)
+    student = _student(assignment, recipe)
     idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
     lesson, held = lessons(
         material,
@@ -222,18 +224,25 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
 
 
-def _student(checkpoint: str, recipe: Recipe) -> TrainableEncoder:
-    return TrainableEncoder(checkpoint, recipe.max_length, activation=recipe.activation)
+def _student(assignment: Assignment, recipe: Recipe) -> TrainableEncoder:
+    return TrainableEncoder(
+        checkpoint_of(assignment),
+        recipe.max_length,
+        activation=recipe.activation,
+        device=assignment.device,
+        precision=recipe.precision,
+    )
 
 
-def _step_seconds(checkpoint: str, recipe: Recipe, material: Material) -> float:
+def _step_seconds(assignment: Assignment, recipe: Recipe, material: Material) -> float:
     """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    encoder = _student(checkpoint, recipe)
+    encoder = _student(assignment, recipe)
     texts = sorted((pair.text for pair in material.trained), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.negatives))
+    chunks = [partial(encoder, chunk) for chunk in cut(ids, recipe.cached or len(ids))]
     taken: list[float] = []
     for _ in range(2):
         began = time.monotonic()
-        encoder(ids).mean(0).square().sum().backward()
+        backward(chunks, lambda vectors: vectors.mean(0).square().sum(), cached=recipe.cached is not None)
         taken.append(time.monotonic() - began)
     return 1.15 * min(taken)  # the optimizer and the losses

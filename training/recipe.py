@@ -19,6 +19,9 @@ class Recipe(BaseModel):
         kind: Whether questions are looked up in a table (``inference-free``) or encoded by the student (``siamese``).
         steps: Optimizer steps at most.
         batch: Pairs of a step.
+        cached: Texts that are encoded at once: a large batch in the memory of a small one, at the price of encoding
+            twice (``gradient_cache``). ``None`` encodes a batch in one go.
+        precision: ``bf16`` runs the body in bfloat16 and the rest in float32; for GPUs.
         negatives: Mined documents beside each answer.
         max_length: Tokens of a text that are read while training.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
@@ -44,6 +47,8 @@ class Recipe(BaseModel):
     kind: Literal["inference-free", "siamese"] = "inference-free"
     steps: Annotated[int, Field(gt=0)] = 400
     batch: Annotated[int, Field(gt=1)] = 24
+    cached: Annotated[int, Field(gt=0)] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
     negatives: Annotated[int, Field(ge=0)] = 1
     max_length: Annotated[int, Field(ge=8)] = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from opensearch_splade.onnx_models.checkpoint import Activation
+from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.export import activation_of
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.sparse_rows import SparseRow, stack
@@ -20,7 +21,10 @@ from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
 from opensearch_splade.training.max_scores import max_scores
 from opensearch_splade.training.sum_scores import sum_scores
+from opensearch_splade.training.torch_device import torch_device
 from opensearch_splade.types import SparseVectors
+
+_CPU = Device()
 
 
 class TrainableEncoder:
@@ -32,8 +36,11 @@ class TrainableEncoder:
         checkpoint: A folder or hub id of a family that ``bodies`` knows.
         max_length: Tokens a text is truncated to, special tokens included.
         activation: For checkpoints that do not state theirs; ``log1p`` by default, as with the exporter.
+        device: Where it is trained.
+        precision: ``bf16`` runs the body in bfloat16; the head stays in float32.
 
     Attributes:
+        device: The same as torch calls it.
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
 
@@ -42,18 +49,29 @@ class TrainableEncoder:
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, checkpoint: str, max_length: int, *, activation: Activation | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        max_length: int,
+        *,
+        activation: Activation | None = None,
+        device: Device = _CPU,
+        precision: Literal["fp32", "bf16"] = "fp32",
+    ) -> None:
         self._checkpoint = open_checkpoint(checkpoint)
         self._body = load_body(self._checkpoint)
         import torch
 
+        self.device = torch_device(device)
+        self._body.move(self.device)
+        self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=precision == "bf16")
         limit = min(max_length, self._checkpoint.max_length or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
         width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
-        self._kept = torch.ones(width)
+        self._kept = torch.ones(width, device=self.device)
         self._kept[self.vocabulary.dropped_ids] = 0
-        self._special = torch.tensor(self.tokenizer.special_ids)
+        self._special = torch.tensor(self.tokenizer.special_ids, device=self.device)
         self._activate = partial(
             activate, activation=activation_of(self._checkpoint, activation), softcap=self._body.softcap
         )
@@ -77,8 +95,10 @@ class TrainableEncoder:
             token_ids: Of each text, special tokens included.
             columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
-        ids, mask = _padded(token_ids)
-        states = self._body.states(ids, mask)
+        ids, mask = (one.to(self.device) for one in _padded(token_ids))
+        with self._autocast():
+            states = self._body.states(ids, mask)
+        states = states.to(self._body.weight.dtype)
         return self._pooled(states, self._counted(ids, mask), columns)
 
     def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
@@ -115,7 +135,7 @@ class TrainableEncoder:
         with torch.no_grad():
             for start in range(0, len(order), batch):
                 places = order[start : start + batch]
-                for place, weights in zip(places, self([token_ids[one] for one in places]), strict=True):
+                for place, weights in zip(places, self([token_ids[one] for one in places]).cpu(), strict=True):
                     terms = weights.nonzero(as_tuple=True)[0]
                     rows[place] = (terms.numpy().astype(np.int32), weights[terms].numpy())
         return stack(rows)

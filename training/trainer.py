@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from opensearch_splade.errors import TrainingError
 from opensearch_splade.onnx_models.query_weights import QueryWeights
 from opensearch_splade.onnx_models.sparse_rows import stack
 from opensearch_splade.training.asking import inference_free, question_ids, siamese
+from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse, over
 from opensearch_splade.training.pseudo_queries import Pair
@@ -106,7 +108,7 @@ class Trainer:
         self._answers = ids([pair.text for pair in lessons.pairs])
         self._asked = question_ids(encoder, [pair.query for pair in lessons.pairs], recipe.kind)
         names = encoder.vocabulary.features
-        self._idf = torch.tensor([idf.get(name, 0.0) if name else 0.0 for name in names])
+        self._idf = torch.tensor([idf.get(name, 0.0) if name else 0.0 for name in names], device=encoder.device)
         self._learned = torch.zeros_like(self._idf, requires_grad=recipe.learned_queries)
         self._schedule = Schedule(list(map(len, self._answers)), recipe.batch, recipe.seed)
         self._target = TermTarget(recipe.terms, recipe.penalty)
@@ -114,7 +116,7 @@ class Trainer:
         self._trained = encoder.parameters() | ({"query_weights": self._learned} if recipe.learned_queries else {})
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
         self.step, self.seconds, self.best, self.first = 0, 0.0, -1.0, -1.0
-        self._worse, self._last, self._loss = 0, -1.0, 0.0
+        self._worse, self._last, self._loss, self._terms = 0, -1.0, 0.0, 0.0
         if (folder / STATE).exists():
             self._resume()
 
@@ -167,41 +169,50 @@ class Trainer:
         documents = [lessons.pairs[place].document for place in places] + hard
         texts = [self._answers[place] for place in places]
         texts += self.encoder.tokenizer.encode([lessons.documents[one] for one in hard])
-        weights, asked = self.encoder(texts), self._questions(places)
-        loss = self._imitation(asked @ weights.T, places, documents)
-        self._optimizer.zero_grad(set_to_none=True)
-        paying = weights if recipe.spared is None else over(weights, recipe.spared)
-        penalty = flops(paying, self._price)
+        asked = [self._asked[place] for place in places]
+        encoders = [partial(self.encoder, chunk) for chunk in cut(texts, recipe.cached or len(texts))]
         if recipe.kind == "siamese":
-            penalty = penalty + recipe.query_penalty * flops(asked, self._price)
-        (loss + self._target.weight * penalty).backward()
+            encoders += [partial(siamese, self.encoder, chunk) for chunk in cut(asked, recipe.cached or len(asked))]
+
+        def loss(vectors: Any) -> Any:
+            weights, questions = vectors[: len(texts)], vectors[len(texts) :]
+            if recipe.kind == "inference-free":
+                questions = inference_free(self._idf * self._learned.exp(), asked)
+            imitation = self._imitation(questions @ weights.T, places, documents)
+            penalty = self._penalty(weights, questions)
+            self._terms = float((weights > 0).sum(1).float().mean())
+            self._loss = float(imitation.detach())
+            return imitation + self._target.weight * penalty
+
+        self._optimizer.zero_grad(set_to_none=True)
+        backward(encoders, loss, cached=recipe.cached is not None)
         torch.nn.utils.clip_grad_norm_(self._trained.values(), _LONGEST_GRADIENT)
         self._optimizer.step()
-        self._target.update(float((weights > 0).sum(1).float().mean()))
-        self._loss = float(loss.detach())
+        self._target.update(self._terms)
         self.step += 1
+
+    def _penalty(self, weights: Any, questions: Any) -> Any:
+        recipe = self.recipe
+        penalty = flops(weights if recipe.spared is None else over(weights, recipe.spared), self._price)
+        if recipe.kind == "siamese":
+            penalty = penalty + recipe.query_penalty * flops(questions, self._price)
+        return penalty
 
     def _imitation(self, scores: Any, places: list[int], documents: list[int]) -> Any:
         import torch
 
         recipe = self.recipe
-        groups = torch.from_numpy(self._lessons.groups[documents])
+        groups = torch.from_numpy(self._lessons.groups[documents]).to(scores.device)
         known = groups[None] != groups[: len(places), None]
         known.fill_diagonal_(fill_value=True)
         loss = recipe.info_nce * info_nce(scores, known) if recipe.info_nce else scores.sum() * 0
         if recipe.kl or recipe.margin_mse:
             taught = ensemble(self._lessons.teachers, places, documents, recipe.normalisation)
-            teacher = torch.from_numpy(taught) * recipe.scale
+            teacher = torch.from_numpy(taught).to(scores.device) * recipe.scale
             loss = loss + recipe.kl * kl_divergence(scores, teacher, known)
             if recipe.margin_mse:
                 loss = loss + recipe.margin_mse * margin_mse(scores, teacher, known)
         return loss
-
-    def _questions(self, places: list[int]) -> Any:
-        asked = [self._asked[place] for place in places]
-        if self.recipe.kind == "siamese":
-            return siamese(self.encoder, asked)
-        return inference_free(self._idf * self._learned.exp(), asked)
 
     def _hard(self, places: list[int]) -> list[int]:
         chance, chosen = self._schedule.chance(self.step), list[int]()
@@ -251,6 +262,8 @@ class Trainer:
         save_state(self._folder / STATE, tensors, values)
 
     def _resume(self) -> None:
+        import torch
+
         tensors, values = load_state(self._folder / STATE)
         if values["recipe"] != self.recipe.model_dump():
             raise TrainingError(
@@ -262,7 +275,10 @@ class Trainer:
         for name, value in self._trained.items():
             parts = {part: tensors.get(f"optimizer.{part}.{name}") for part in ("step", "exp_avg", "exp_avg_sq")}
             if parts["step"] is not None:
-                self._optimizer.state[value] = parts
+                self._optimizer.state[value] = {  # the count of steps stays on the CPU
+                    part: one if part == "step" else torch.as_tensor(one, device=value.device)
+                    for part, one in parts.items()
+                }
         self.step, self.seconds = values["step"], values["seconds"]
         self.first, self._last, self.best, self._worse = values["held_back"]
         self._target.weight, self._target.seen = values["target"]
