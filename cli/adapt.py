@@ -23,6 +23,7 @@ from opensearch_splade.ingest.sources import read_source, shown
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
+    from opensearch_splade.onnx_models import Device
     from opensearch_splade.training.adapt import Adapted, Plan
     from opensearch_splade.training.trainer import StepReport
 
@@ -84,12 +85,20 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     help="Of a checkpoint that does not state its own. [default: log1p]",
 )
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
+@click.option("--batch", type=click.IntRange(2), default=24, show_default=True, help="Pairs of a step.")
+@click.option(
+    "--cached", type=click.IntRange(1), metavar="TEXTS", help="Encode so many at once: large batches, small memory."
+)
+@click.option(
+    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the model's body. [default: bf16 on a GPU, else fp32]"
+)
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
 @click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
+@options.device
 @options.text_fields
 @options.as_json
 def adapt(
@@ -106,12 +115,16 @@ def adapt(
     spare: float | None,
     activation: Literal["log1p", "log1p_log1p"] | None,
     steps: int,
+    batch: int,
+    cached: int | None,
+    precision: Literal["fp32", "bf16"] | None,
     budget: float | None,
     documents: int,
     learned_queries: bool,
     seed: int,
     work: Path | None,
     dry_run: bool,
+    device: Device,
     fields: FieldMap,
     as_json: bool,
 ) -> None:
@@ -137,6 +150,9 @@ def adapt(
     recipe = Recipe(
         kind=kind,
         steps=steps,
+        batch=batch,
+        cached=cached,
+        precision=precision or ("fp32" if device.kind == "cpu" else "bf16"),
         terms=terms,
         seed=seed,
         learned_queries=learned_queries,
@@ -144,7 +160,7 @@ def adapt(
         activation=activation,
     )
     where = work or out.with_name(f"{out.name}.training")
-    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
+    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device)
     with console.status("reading documents and making questions of them ..."):
         read = _read(source, fields, documents, seed)
         learned = load_collection(judged, "train") if judged else None

@@ -47,6 +47,14 @@ class Body:
     vocabulary: int
     softcap: float | None = None
 
+    def move(self, device: Any) -> None:
+        """Puts everything on a device; the parameters stay the same objects."""
+        if self.model is not None:
+            self.model.to(device)
+        for value in (self.weight, self.bias, *self.parameters.values()):
+            if value is not None:
+                value.data = value.data.to(device)
+
 
 def load_body(checkpoint: Checkpoint) -> Body:
     """A checkpoint to be trained.

@@ -81,7 +81,7 @@ def gather(
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """What is learned from.
+    """What is learned from, of one source.
 
     Attributes:
         pairs: Questions and answers; place ``i`` is the teachers' question ``i``.
@@ -90,6 +90,8 @@ class Lessons:
         begin: Places of the pairs that may begin a batch.
         near: Documents near each of these; see ``nearest``.
         teachers: May be none where ``kl`` and ``margin_mse`` are 0.
+        idf: Feature to query weight, counted over these documents.
+        held: Questions to watch.
     """
 
     pairs: Sequence[Pair]
@@ -98,17 +100,26 @@ class Lessons:
     begin: Sequence[int]
     near: npt.NDArray[np.int32]
     teachers: Sequence[Teacher]
+    idf: Mapping[str, float]
+    held: HeldBack
 
 
 def lessons(
-    material: Material, teachers: Mapping[str, float], student: str, cache: Path, device: Device, seed: int = 0
-) -> tuple[Lessons, HeldBack]:
+    material: Material,
+    teachers: Mapping[str, float],
+    student: str,
+    idf: Mapping[str, float],
+    cache: Path,
+    device: Device,
+    seed: int = 0,
+) -> Lessons:
     """What is trained on, and what is watched.
 
     Args:
         material: Documents and questions.
         teachers: ``bm25`` or a bundle, to its weight.
         student: The bundle as it is before training; finds near documents beside BM25 and the teachers.
+        idf: Feature to query weight, counted over these documents.
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
         seed: Of what is drawn.
@@ -125,8 +136,8 @@ def lessons(
     names = dict.fromkeys((BM25, student, *teachers))
     models = [load_teacher(name, 1.0, [one.query for one in both], texts, cache, device) for name in names]
     near = nearest(models, [pair.document for pair in both], copies, _NEAR)
-    lesson = Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught)
-    return lesson, _watched(material, near[len(begin) :], copies)
+    held = _watched(material, near[len(begin) :], copies)
+    return Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught, idf, held)
 
 
 def _watched(material: Material, near: npt.NDArray[np.int32], copies: npt.NDArray[np.int64]) -> HeldBack:

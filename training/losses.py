@@ -1,7 +1,7 @@
 """Losses: what a batch of scores and weights is to become. Scores are ``(queries, documents)``.
 
-``answers`` is the column of each query's answer, shape ``(queries,)``. ``known`` says which pairs count, of the shape of
-``scores``: a copy of the answer is no negative of it.
+``answers`` is the column of each query's answer, shape ``(queries,)``. ``known``, of the shape of ``scores``, says
+which pairs count: a copy of the answer is no negative of it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Neighbourhoods: batches of documents that are hard to tell apart, with all questions that were made of any of them.
 
 A batch begins with a few questions. Each brings its answer and some documents that models rank high for it: all in one
-batch, they are each other's hard negatives (as in topic-aware sampling; Hofstaetter et al., arXiv 2104.06967). Questions
-cost next to nothing where no model reads them, so all that belong to the batch's documents are asked at once: hundreds
-of rankings are learned from a few dozen documents that are read.
+batch, they are each other's hard negatives (as in topic-aware sampling; Hofstaetter et al., arXiv 2104.06967).
+Questions cost next to nothing where no model reads them, so all that belong to the batch's documents are asked at once:
+hundreds of rankings are learned from a few dozen documents that are read.
 """
 
 from __future__ import annotations
@@ -88,4 +88,7 @@ class Neighbourhoods:
         best, rest = near[:_NEAR], near[_NEAR:]
         count = min(len(best), -(-self._neighbours // 2))
         others = min(len(rest), self._neighbours - count)
-        return [*chance.choice(best, count, replace=False).tolist(), *chance.choice(rest, others, replace=False).tolist()]
+        return [
+            *chance.choice(best, count, replace=False).tolist(),
+            *chance.choice(rest, others, replace=False).tolist(),
+        ]

@@ -10,6 +10,7 @@ from opensearch_splade.training.teachers import Normalisation
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+TrainingPrecision = Literal["fp32", "bf16"]
 
 
 class Recipe(BaseModel):
@@ -23,6 +24,10 @@ class Recipe(BaseModel):
         questions: Of a step, at most.
         columns: Terms that a step computes besides those of its questions; ``None`` is all. See ``columns``.
         hidden: Share of the titles and sentences asked that are hidden from their document.
+        cached: Texts that are encoded at once: a large batch in the memory of a small one, at the price of encoding
+            twice (``gradient_cache``). ``None`` encodes a batch in one go.
+        precision: ``bf16`` multiplies in bfloat16, weights and gradients stay in float32: for GPUs, and for processors
+            that know it. ``None``: whichever is faster here, which the plan then says.
         max_length: Tokens of a text that are read while training.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
         kl: Weight of the distillation from the teachers' distribution.
@@ -37,7 +42,6 @@ class Recipe(BaseModel):
         spared: Documents of at most so many terms pay no penalty (l0 mask); ``None`` lets all pay.
         activation: For checkpoints that do not state theirs.
         learned_queries: Whether the query weights are learned too, beginning with the idf.
-        half: Compute in bfloat16 where it is safe; weights and gradients stay in full.
         seed: Of everything that is drawn.
         watch_every: Steps between two measurements of the held-back questions and two states on disk.
         patience: Measurements without a better one after which the training stops.
@@ -54,6 +58,8 @@ class Recipe(BaseModel):
     hidden: Share = 0.5
     max_length: Annotated[int, Field(ge=8)] = 192
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    cached: Annotated[int, Field(gt=0)] | None = None
+    precision: TrainingPrecision | None = None
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
@@ -67,7 +73,6 @@ class Recipe(BaseModel):
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0
-    half: bool = False
     watch_every: Annotated[int, Field(gt=0)] = 150
     patience: Annotated[int, Field(gt=0)] = 6
 

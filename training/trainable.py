@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from opensearch_splade.onnx_models.checkpoint import Activation
+from opensearch_splade.onnx_models.device import Device
 from opensearch_splade.onnx_models.export import activation_of
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.sparse_rows import SparseRow, stack
@@ -19,8 +20,12 @@ from opensearch_splade.training.activations import activate
 from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
 from opensearch_splade.training.max_scores import max_scores
+from opensearch_splade.training.recipe import TrainingPrecision
 from opensearch_splade.training.sum_scores import sum_scores
+from opensearch_splade.training.torch_device import torch_device
 from opensearch_splade.types import SparseVectors
+
+_CPU = Device()
 
 
 class TrainableEncoder:
@@ -32,8 +37,11 @@ class TrainableEncoder:
         checkpoint: A folder or hub id of a family that ``bodies`` knows.
         max_length: Tokens a text is truncated to, special tokens included.
         activation: For checkpoints that do not state theirs; ``log1p`` by default, as with the exporter.
+        device: Where it is trained.
+        precision: ``bf16`` multiplies in bfloat16.
 
     Attributes:
+        device: The same as torch calls it.
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
 
@@ -42,18 +50,30 @@ class TrainableEncoder:
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, checkpoint: str, max_length: int, *, activation: Activation | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        max_length: int,
+        *,
+        activation: Activation | None = None,
+        device: Device = _CPU,
+        precision: TrainingPrecision = "fp32",
+    ) -> None:
         self._checkpoint = open_checkpoint(checkpoint)
         self._body = load_body(self._checkpoint)
         import torch
 
+        self.device = torch_device(device)
+        self._body.move(self.device)
+        self._half = precision == "bf16"
+        self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self._half)
         limit = min(max_length, self._checkpoint.max_length or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
         width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
-        self._kept = torch.ones(width)
+        self._kept = torch.ones(width, device=self.device)
         self._kept[self.vocabulary.dropped_ids] = 0
-        self._special = torch.tensor(self.tokenizer.special_ids)
+        self._special = torch.tensor(self.tokenizer.special_ids, device=self.device)
         self._activate = partial(
             activate, activation=activation_of(self._checkpoint, activation), softcap=self._body.softcap
         )
@@ -77,8 +97,10 @@ class TrainableEncoder:
             token_ids: Of each text, special tokens included.
             columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
-        ids, mask = _padded(token_ids)
-        states = self._body.states(ids, mask)
+        ids, mask = (one.to(self.device) for one in _padded(token_ids))
+        with self._autocast():
+            states = self._body.states(ids, mask)
+        states = states.to(self._body.weight.dtype)
         return self._pooled(states, self._counted(ids, mask), columns)
 
     def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
@@ -95,7 +117,7 @@ class TrainableEncoder:
         anything = counts.any(1)
         counts = counts.clone()
         counts[:, 0] |= ~anything  # a maximum needs a position, even where it is then dropped
-        scores = max_scores(states, counts, weight)
+        scores = max_scores(states, counts, weight, half=self._half)
         weights = self._activate(scores if bias is None else scores + bias)
         return weights * kept * anything[:, None]
 
@@ -115,7 +137,7 @@ class TrainableEncoder:
         with torch.no_grad():
             for start in range(0, len(order), batch):
                 places = order[start : start + batch]
-                for place, weights in zip(places, self([token_ids[one] for one in places]), strict=True):
+                for place, weights in zip(places, self([token_ids[one] for one in places]).cpu(), strict=True):
                     terms = weights.nonzero(as_tuple=True)[0]
                     rows[place] = (terms.numpy().astype(np.int32), weights[terms].numpy())
         return stack(rows)
