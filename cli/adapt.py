@@ -74,6 +74,13 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
 @click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
+@click.option(
+    "--language",
+    type=click.Choice(["english", "none"]),
+    default="english",
+    show_default=True,
+    help="Of BM25 as a teacher: english takes stems without stop words, none takes words as they are.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
@@ -93,6 +100,7 @@ def adapt(
     budget: float | None,
     documents: int,
     learned_queries: bool,
+    language: str,
     seed: int,
     work: Path | None,
     dry_run: bool,
@@ -116,7 +124,13 @@ def adapt(
     from opensearch_splade.training.recipe import Recipe
 
     console = Console(stderr=True)
-    recipe = Recipe(steps=steps, terms=terms, seed=seed, learned_queries=learned_queries)
+    recipe = Recipe(
+        steps=steps,
+        terms=terms,
+        seed=seed,
+        learned_queries=learned_queries,
+        language="english" if language == "english" else None,
+    )
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
     with console.status("reading documents and making questions of them ..."):

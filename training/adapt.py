@@ -161,6 +161,7 @@ def adapt(
         work / "teachers",
         assignment.device,
         mined=MINED if recipe.negatives else 0,
+        language=recipe.language,
     )
     trainer = Trainer(student, idf, lesson, held, recipe, work)
     trainer.run(on_step, assignment.seconds)

@@ -11,6 +11,7 @@ import numpy as np
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.training.held_back import HeldBack
+from opensearch_splade.training.lexical import Language
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.training.negatives import mine
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
@@ -77,7 +78,14 @@ def gather(
 
 
 def lessons(
-    material: Material, teachers: Mapping[str, float], student: str, cache: Path, device: Device, *, mined: int = MINED
+    material: Material,
+    teachers: Mapping[str, float],
+    student: str,
+    cache: Path,
+    device: Device,
+    *,
+    mined: int = MINED,
+    language: Language | None = None,
 ) -> tuple[Lessons, HeldBack]:
     """What is trained on, and what is watched.
 
@@ -88,12 +96,13 @@ def lessons(
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
         mined: Hard negatives of a question.
+        language: Of BM25's words.
     """
     texts, asked = material.texts, [pair.query for pair in material.trained]
     copies = groups(texts)
-    taught = [load_teacher(name, weight, asked, texts, cache, device) for name, weight in teachers.items()]
+    taught = [load_teacher(name, weight, asked, texts, cache, device, language) for name, weight in teachers.items()]
     names = dict.fromkeys((BM25, student)) if mined else ()
-    miners = [load_teacher(name, 1.0, asked, texts, cache, device) for name in names]
+    miners = [load_teacher(name, 1.0, asked, texts, cache, device, language) for name in names]
     negatives = mine(miners, [pair.document for pair in material.trained], copies, mined)
     return Lessons(material.trained, texts, copies, negatives, taught), _watched(material, texts, copies)
 
