@@ -20,9 +20,12 @@ from opensearch_splade.cli import options
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source, shown
+from opensearch_splade.plugin.client import connect
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
     from opensearch_splade.training.adapt import Adapted, Plan
     from opensearch_splade.training.trainer import StepReport
 
@@ -85,6 +88,7 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
 @options.text_fields
+@options.cluster
 @options.as_json
 def adapt(
     source: str,
@@ -105,6 +109,8 @@ def adapt(
     work: Path | None,
     dry_run: bool,
     fields: FieldMap,
+    url: str | None,
+    insecure: bool,
     as_json: bool,
 ) -> None:
     """Train an inference-free bundle on the documents of SOURCE, without labels.
@@ -134,7 +140,7 @@ def adapt(
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
     with console.status("reading documents and making questions of them ..."):
-        read = _read(source, fields, documents, seed)
+        read = _read(source, fields, documents, seed, _client(url, insecure, source))
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
         material = gather(read, learned, measured, seed)
@@ -152,9 +158,15 @@ def adapt(
     click.echo(_outcome(done, source, out, terms))
 
 
-def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]:
+def _client(url: str | None, insecure: bool, *sources: str) -> OpenSearch | None:
+    """Of ``index:NAME``; files need no cluster, and an index with a URL of its own is asked there."""
+    bare = any(source.startswith("index:") and "://" not in source for source in sources)
+    return connect(url, insecure=insecure) if url or bare else None
+
+
+def _read(source: str, fields: FieldMap, most: int, seed: int, client: OpenSearch | None) -> list[Document]:
     """As many documents as are wanted, drawn by the hash of seed and id, in a fixed order."""
-    found = (record for record in read_source(source, fields) if isinstance(record, Document))
+    found = (record for record in read_source(source, fields, client) if isinstance(record, Document))
     return heapq.nsmallest(
         most, found, key=lambda one: (blake2b(f"{seed} {one.id}".encode()).digest(), one.text, one.title)
     )
