@@ -69,6 +69,12 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     help="bm25, or a dense or sparse bundle; repeatable. [default: bm25 and minilm-l6]",
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
+@click.option(
+    "--queries",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="What users asked: questions, a slow log, search bodies or a click log; repeatable.",
+)
 @click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
@@ -98,6 +104,7 @@ def adapt(
     out: Path,
     teachers: dict[str, float],
     judged: str | None,
+    queries: tuple[Path, ...],
     collection: str | None,
     terms: float,
     steps: int,
@@ -127,6 +134,7 @@ def adapt(
     from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
     from opensearch_splade.training.lessons import gather
+    from opensearch_splade.training.query_logs import log_pairs
     from opensearch_splade.training.recipe import Recipe
 
     console = Console(stderr=True)
@@ -143,7 +151,8 @@ def adapt(
         read = _read(source, fields, documents, seed, _client(url, insecure, source))
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
-        material = gather(read, learned, measured, seed)
+        logged = log_pairs(queries, read, seed=seed, language=recipe.language) if queries else []
+        material = gather(read, learned, measured, seed, logged)
         plan = make_plan(job, material)
     if dry_run:
         click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))

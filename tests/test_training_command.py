@@ -54,6 +54,20 @@ def test_a_budget_makes_fewer_steps(call: list[str]) -> None:
     assert CliRunner().invoke(main, [*call, "--budget", "30"]).exit_code == 2
 
 
+def test_what_users_asked_is_in_the_plan(call: list[str], tmp_path: Path) -> None:
+    """Questions of a log are counted by their kind, and the command says which file has none."""
+    documents = [json.loads(line) for line in Path(call[1]).read_text(encoding="utf-8").splitlines()]
+    asked = tmp_path / "asked.txt"
+    asked.write_text("\n".join(" ".join(one["text"].split()[:9]) for one in documents), encoding="utf-8")
+    done = CliRunner().invoke(main, [*call, "--dry-run", "--json", "--queries", str(asked)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["questions"]["log"] > 5
+    asked.write_text("zzzz\n", encoding="utf-8")
+    refused = CliRunner().invoke(main, [*call, "--dry-run", "--queries", str(asked)])
+    assert refused.exit_code != 0
+    assert "asked.txt" in refused.output
+
+
 def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:
     """It encodes, asks without a model, has a fingerprint of its own, and both bundles are measured."""
     done = CliRunner().invoke(main, [*call, "--json"])

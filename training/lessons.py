@@ -53,7 +53,11 @@ class Material:
 
 
 def gather(
-    documents: Sequence[Document], judged: Collection | None, measured: Collection | None, seed: int
+    documents: Sequence[Document],
+    judged: Collection | None,
+    measured: Collection | None,
+    seed: int,
+    more: Sequence[Pair] = (),
 ) -> Material:
     """Questions made of the documents and judged ones, without any that will be measured.
 
@@ -62,9 +66,10 @@ def gather(
         judged: Questions that people judged, to learn from; those whose answer is not among the documents are left out.
         measured: Questions that the model will be judged by.
         seed: Of what is drawn.
+        more: Pairs of other kinds: ``query_logs``.
     """
     asked = list(measured.queries.values()) if measured else []
-    pairs = make_pairs(documents, asked, seed)
+    pairs = make_pairs(documents, asked, seed) + without_measured(more, asked)
     if judged:
         places = {document.id: place for place, document in enumerate(documents)}
         given = [

@@ -26,7 +26,7 @@ from opensearch_splade.evaluation.made_questions import sentences
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.types import Document
 
-Kind = Literal["title", "first", "anchor", "span", "judged"]
+Kind = Literal["title", "first", "anchor", "span", "judged", "log"]
 _SPAN = (3, 5)
 _LEAST_LEFT = 8  # words that a document must have besides the sentence that is hidden
 
@@ -39,7 +39,7 @@ class Pair:
         query: The question.
         document: Place of the answer among the documents.
         text: The answer as the student reads it, without what was hidden.
-        kind: How the question was made; ``judged`` where people did.
+        kind: How the question was made; ``judged`` where people said what answers it, ``log`` where only BM25 did.
     """
 
     query: str
@@ -80,7 +80,8 @@ def without_measured(pairs: Sequence[Pair], measured: Iterable[str]) -> list[Pai
 def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and pairs to watch: all questions of a document are on one side, by the hash of its text.
 
-    Of a held-back document one question is kept, and ``most`` in all; the rest is not used at all.
+    Of a held-back document one question is kept, and ``most`` in all; the rest is not used at all. Questions of a log
+    are never held back: their answers are guesses.
     """
     trained: list[Pair] = []
     held: dict[int, Pair] = {}
@@ -88,7 +89,7 @@ def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[lis
         draw = _draw(pair.query if pair.kind == "judged" else f"document {pair.document}")
         if draw >= share:
             trained.append(pair)
-        elif pair.document not in held or _draw(pair.query) < _draw(held[pair.document].query):
+        elif pair.kind != "log" and (pair.document not in held or _draw(pair.query) < _draw(held[pair.document].query)):
             held[pair.document] = pair
     chosen = sorted(held.values(), key=lambda pair: _draw(pair.query))[:most]
     watched = {pair.document for pair in chosen}
