@@ -66,7 +66,8 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     metavar="NAME[=WEIGHT]",
     default=("bm25", "minilm-l6"),
     callback=_weighted,
-    help="bm25, or a dense or sparse bundle; repeatable. [default: bm25 and minilm-l6]",
+    help="bm25, a dense or sparse bundle, or cross-encoder:FOLDER (or hub id); repeatable. [default: bm25 and "
+    "minilm-l6]",
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
 @click.option(

@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from checkpoints import masked_lm
+from checkpoints import masked_lm, sequence_classifier
 from click.testing import CliRunner
 
 from opensearch_splade.cli.main import main
@@ -66,6 +66,26 @@ def test_what_users_asked_is_in_the_plan(call: list[str], tmp_path: Path) -> Non
     refused = CliRunner().invoke(main, [*call, "--dry-run", "--queries", str(asked)])
     assert refused.exit_code != 0
     assert "asked.txt" in refused.output
+
+
+def test_a_cross_encoder_teaches(call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pairs count in the plan, its scores are kept, and the same run again scores nothing anew."""
+    folder = sequence_classifier(tmp_path / "cross")
+    given = [*call, "--out", str(tmp_path / "new"), "--teacher", f"cross-encoder:{folder}=2", "--json", "--steps", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("opensearch_splade.training.adapt.pair_seconds", lambda *_: 1.0)
+        plan = json.loads(CliRunner().invoke(main, [*given, "--dry-run"]).stdout)
+    assert plan["step_seconds"] > 24 * 24
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.output
+    [pairs] = (tmp_path / "new.training" / "teachers").glob("*-pairs.sqlite")
+    kept = pairs.read_bytes()
+    assert len(kept) > 24 * 24 * 30
+    (tmp_path / "new.training" / "state.safetensors").unlink()
+    again = CliRunner().invoke(main, given)
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["fingerprint"] == json.loads(done.stdout)["fingerprint"]
+    assert pairs.read_bytes() == kept
 
 
 def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:

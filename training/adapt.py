@@ -18,6 +18,7 @@ from opensearch_splade.onnx_models.bundle import Precision, TableKind
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.training.cross_encoder import pair_seconds
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import MINED, Material, lessons
 from opensearch_splade.training.recipe import Recipe
@@ -120,7 +121,7 @@ def make_plan(assignment: Assignment, material: Material) -> Plan:
             f"{len(material.documents):,} documents gave {len(pairs)} questions: too few to learn from and to watch."
         )
     kept = assignment.work / RECIPE
-    step = _step_seconds(checkpoint_of(assignment), recipe, material)
+    step = _step_seconds(checkpoint_of(assignment), recipe, material) + _cross_seconds(assignment, material)
     watch = step * (len(material.held_back) + 300) / (3 * recipe.batch * (1 + recipe.negatives))
     each = step + watch / recipe.watch_every
     if assignment.seconds is not None:
@@ -216,6 +217,14 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         )
         kind: TableKind = "table" if trainer.recipe.learned_queries else "idf"
         return export_bundle(str(checkpoint), assignment.out, how, query_weights=QueryTable(kind, file=table))
+
+
+def _cross_seconds(assignment: Assignment, material: Material) -> float:
+    """Seconds of a step for teachers that read every question of the batch with every document of it."""
+    pairs = [(pair.query, material.documents[pair.document].passage) for pair in material.trained]
+    recipe = assignment.recipe
+    each = pair_seconds(assignment.teachers, pairs, assignment.device)
+    return each * recipe.batch**2 * (1 + recipe.negatives)
 
 
 def _step_seconds(checkpoint: str, recipe: Recipe, material: Material) -> float:
