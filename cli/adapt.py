@@ -76,6 +76,7 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="What users asked: questions, a slow log, search bodies or a click log; repeatable.",
 )
+@click.option("--generator", metavar="MODULE:FUNCTION", help="Yours: documents to a list of questions for each.")
 @click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
@@ -106,6 +107,7 @@ def adapt(
     teachers: dict[str, float],
     judged: str | None,
     queries: tuple[Path, ...],
+    generator: str | None,
     collection: str | None,
     terms: float,
     steps: int,
@@ -134,6 +136,7 @@ def adapt(
     """
     from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
+    from opensearch_splade.training.generator import generated_pairs
     from opensearch_splade.training.lessons import gather
     from opensearch_splade.training.query_logs import log_pairs
     from opensearch_splade.training.recipe import Recipe
@@ -152,8 +155,9 @@ def adapt(
         read = _read(source, fields, documents, seed, _client(url, insecure, source))
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
-        logged = log_pairs(queries, read, seed=seed, language=recipe.language) if queries else []
-        material = gather(read, learned, measured, seed, logged)
+        more = log_pairs(queries, read, seed=seed, language=recipe.language) if queries else []
+        more += generated_pairs(generator, read, None if dry_run else where) if generator else []
+        material = gather(read, learned, measured, seed, more)
         plan = make_plan(job, material)
     if dry_run:
         click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))

@@ -68,6 +68,18 @@ def test_what_users_asked_is_in_the_plan(call: list[str], tmp_path: Path) -> Non
     assert "asked.txt" in refused.output
 
 
+def test_a_generator_is_asked(call: list[str]) -> None:
+    """A dry run has its questions in the plan and keeps nothing; one that is not there is a clear error."""
+    before = sorted(Path(call[1]).parent.iterdir())
+    done = CliRunner().invoke(main, [*call, "--dry-run", "--json", "--generator", "asking:ask"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["questions"]["generated"] > 0
+    assert sorted(Path(call[1]).parent.iterdir()) == before
+    refused = CliRunner().invoke(main, [*call, "--dry-run", "--generator", "asking:nothing"])
+    assert refused.exit_code == 1
+    assert "--generator asking:nothing" in refused.output
+
+
 def test_a_cross_encoder_teaches(call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pairs count in the plan, its scores are kept, and the same run again scores nothing anew."""
     folder = sequence_classifier(tmp_path / "cross")

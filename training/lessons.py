@@ -66,7 +66,7 @@ def gather(
         judged: Questions that people judged, to learn from; those whose answer is not among the documents are left out.
         measured: Questions that the model will be judged by.
         seed: Of what is drawn.
-        more: Pairs of other kinds: ``query_logs``.
+        more: Pairs of other kinds: ``query_logs``, ``generator``.
     """
     asked = list(measured.queries.values()) if measured else []
     pairs = make_pairs(documents, asked, seed) + without_measured(more, asked)

@@ -26,7 +26,7 @@ from opensearch_splade.evaluation.made_questions import sentences
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.types import Document
 
-Kind = Literal["title", "first", "anchor", "span", "judged", "log"]
+Kind = Literal["title", "first", "anchor", "span", "judged", "log", "generated"]
 _SPAN = (3, 5)
 _LEAST_LEFT = 8  # words that a document must have besides the sentence that is hidden
 
@@ -39,7 +39,8 @@ class Pair:
         query: The question.
         document: Place of the answer among the documents.
         text: The answer as the student reads it, without what was hidden.
-        kind: How the question was made; ``judged`` where people said what answers it, ``log`` where only BM25 did.
+        kind: How the question was made; ``judged`` where people said what answers it, ``log`` where only BM25 did,
+            ``generated`` by a function of the user's.
     """
 
     query: str
@@ -60,7 +61,7 @@ def make_pairs(documents: Sequence[Document], measured: Iterable[str] = (), seed
     # A word of one document would find it alone: a typing error, a number.
     idf = {word: math.log(len(documents) / count) for word, count in having.items() if count > 1}
     made = [pair for place, document in enumerate(documents) for pair in _of(place, document, idf, seed)]
-    return without_measured(_asked_once(made), measured)
+    return without_measured(asked_once(made), measured)
 
 
 def without_measured(pairs: Sequence[Pair], measured: Iterable[str]) -> list[Pair]:
@@ -123,7 +124,7 @@ def _span(tokens: Sequence[str], idf: dict[str, float], draw: float) -> str:
     return " ".join(runs[int(np.argmax(worth))]) if runs and max(worth) > 0 else ""
 
 
-def _asked_once(pairs: Sequence[Pair]) -> list[Pair]:
+def asked_once(pairs: Sequence[Pair]) -> list[Pair]:
     """Without questions that two documents have: "Introduction" has no answer. Of one document the first stays."""
     asked: dict[str, dict[int, Pair]] = {}
     for pair in pairs:
