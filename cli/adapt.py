@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import orjson
+from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -20,11 +21,15 @@ from opensearch_splade.cli import options
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source, shown
+from opensearch_splade.plugin.client import connect
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
+    from opensearchpy import OpenSearch
+
     from opensearch_splade.onnx_models import Device
     from opensearch_splade.training.adapt import Adapted, Plan
+    from opensearch_splade.training.recipe import Recipe
     from opensearch_splade.training.trainer import StepReport
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -53,7 +58,7 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 
 
 @click.command()
-@click.argument("source")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
 @click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
 @click.option(
@@ -71,9 +76,17 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     metavar="NAME[=WEIGHT]",
     default=("bm25", "minilm-l6"),
     callback=_weighted,
-    help="bm25, or a dense or sparse bundle; repeatable. [default: bm25 and minilm-l6]",
+    help="bm25, a dense or sparse bundle, or cross-encoder:FOLDER (or hub id); repeatable. [default: bm25 and "
+    "minilm-l6]",
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
+@click.option(
+    "--queries",
+    multiple=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="What users asked: questions, a slow log, search bodies or a click log; repeatable.",
+)
+@click.option("--generator", metavar="MODULE:FUNCTION", help="Yours: documents to a list of questions for each.")
 @click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
@@ -84,25 +97,45 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     type=click.Choice(["log1p", "log1p_log1p"]),
     help="Of a checkpoint that does not state its own. [default: log1p]",
 )
-@click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
-@click.option("--batch", type=click.IntRange(2), default=24, show_default=True, help="Pairs of a step.")
+@click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Steps, without --budget.")
+@click.option(
+    "--batch", type=click.IntRange(1), default=6, show_default=True, help="Neighbourhoods of 6 documents in a step."
+)
 @click.option(
     "--cached", type=click.IntRange(1), metavar="TEXTS", help="Encode so many at once: large batches, small memory."
 )
 @click.option(
-    "--precision", type=click.Choice(["fp32", "bf16"]), help="Of the model's body. [default: bf16 on a GPU, else fp32]"
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    help="Of the model's body. [default: bf16 on a GPU, else the faster one]",
 )
-@click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="recipe.json of another run; options that are given as well come first.",
+)
+@click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m: as many steps as fit.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
 @click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
+@click.option(
+    "--language",
+    type=click.Choice(["english", "none"]),
+    default="english",
+    show_default=True,
+    help="Of BM25 as a teacher: english takes stems without stop words, none takes words as they are.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
 @options.device
 @options.text_fields
+@options.cluster
 @options.as_json
+@click.pass_context
 def adapt(
-    source: str,
+    context: click.Context,
+    sources: tuple[str, ...],
     *,
     bundle: str,
     checkpoint: str | None,
@@ -110,6 +143,8 @@ def adapt(
     out: Path,
     teachers: dict[str, float],
     judged: str | None,
+    queries: tuple[Path, ...],
+    generator: str | None,
     collection: str | None,
     terms: float,
     spare: float | None,
@@ -118,14 +153,18 @@ def adapt(
     batch: int,
     cached: int | None,
     precision: Literal["fp32", "bf16"] | None,
+    recipe_file: Path | None,
     budget: float | None,
     documents: int,
     learned_queries: bool,
+    language: str,
     seed: int,
     work: Path | None,
     dry_run: bool,
     device: Device,
     fields: FieldMap,
+    url: str | None,
+    insecure: bool,
     as_json: bool,
 ) -> None:
     """Train a sparse bundle on the documents of SOURCE, without labels.
@@ -141,48 +180,80 @@ def adapt(
     """
     from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
+    from opensearch_splade.training.generator import generated_pairs
     from opensearch_splade.training.lessons import gather
-    from opensearch_splade.training.recipe import Recipe
+    from opensearch_splade.training.query_logs import log_pairs
 
     console = Console(stderr=True)
     if learned_queries and kind == "siamese":
         raise click.UsageError("--learned-queries is for --kind inference-free: a siamese model has no table.")
-    recipe = Recipe(
-        kind=kind,
-        steps=steps,
-        batch=batch,
-        cached=cached,
-        precision=precision or ("fp32" if device.kind == "cpu" else "bf16"),
-        terms=terms,
-        seed=seed,
-        learned_queries=learned_queries,
-        spared=spare,
-        activation=activation,
-    )
+    said: dict[str, Any] = {
+        "kind": kind,
+        "steps": steps,
+        "batch": batch,
+        "cached": cached,
+        "precision": precision or (None if device.kind == "cpu" else "bf16"),
+        "terms": terms,
+        "seed": seed,
+        "learned_queries": learned_queries,
+        "spared": spare,
+        "activation": activation,
+        "language": "english" if language == "english" else None,
+    }
+    recipe = _recipe(context, said, recipe_file)
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device)
     with console.status("reading documents and making questions of them ..."):
-        read = _read(source, fields, documents, seed)
+        client = _client(url, insecure, *sources)
+        read = [_read(source, fields, documents, seed, client) for source in sources]
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
-        material = gather(read, learned, measured, seed)
-        plan = make_plan(job, material)
+        materials = []
+        for one in read:
+            more = log_pairs(queries, one, seed=seed, language=recipe.language) if queries else []
+            more += generated_pairs(generator, one, None if dry_run else where) if generator else []
+            materials.append(gather(one, learned, measured, seed, more))
+        plan = make_plan(job, materials)
     if dry_run:
         click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))
         return
     if not as_json:
         click.echo(_told(plan))
     with _bar(plan.recipe.steps, console) as tell:
-        done = run(job, material, plan.recipe, tell)
+        done = run(job, materials, plan.recipe, tell)
     if as_json:
         click.echo(orjson.dumps(_result(done)))
         return
-    click.echo(_outcome(done, source, out, terms))
+    click.echo(_outcome(done, sources, out, terms))
 
 
-def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]:
+def _recipe(context: click.Context, said: Mapping[str, Any], file: Path | None) -> Recipe:
+    """What the file says, and of the options those that were really given; without a file all of them."""
+    from opensearch_splade.training.recipe import Recipe
+
+    if file is None:
+        return Recipe(**said)
+    named = {"spare": "spared"}
+    given = {
+        named.get(name, name): said[named.get(name, name)]
+        for name in context.params
+        if named.get(name, name) in said and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    try:
+        return Recipe.model_validate({**orjson.loads(file.read_bytes()), **given})
+    except ValueError as error:
+        raise click.BadParameter(f"{file} is no recipe: {error}", param_hint="--recipe") from error
+
+
+def _client(url: str | None, insecure: bool, *sources: str) -> OpenSearch | None:
+    """Of ``index:NAME``; files need no cluster, and an index with a URL of its own is asked there."""
+    bare = any(source.startswith("index:") and "://" not in source for source in sources)
+    return connect(url, insecure=insecure) if url or bare else None
+
+
+def _read(source: str, fields: FieldMap, most: int, seed: int, client: OpenSearch | None) -> list[Document]:
     """As many documents as are wanted, drawn by the hash of seed and id, in a fixed order."""
-    found = (record for record in read_source(source, fields) if isinstance(record, Document))
+    found = (record for record in read_source(source, fields, client) if isinstance(record, Document))
     return heapq.nsmallest(
         most, found, key=lambda one: (blake2b(f"{seed} {one.id}".encode()).digest(), one.text, one.title)
     )
@@ -190,20 +261,21 @@ def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]
 
 def _told(plan: Plan) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
+    recipe = plan.recipe
     return (
         f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
-        f"{plan.recipe.steps:,} steps of {plan.recipe.batch} pairs at {plan.step_seconds:.2f} s: "
-        f"about {plan.seconds / 60:.0f} min in all"
+        f"{recipe.steps:,} steps of {recipe.batch * (1 + recipe.neighbours)} documents at {plan.step_seconds:.2f} s "
+        f"({recipe.precision}): about {plan.seconds / 60:.0f} min in all"
     )
 
 
-def _outcome(done: Adapted, source: str, out: Path, terms: float) -> str:
+def _outcome(done: Adapted, sources: Sequence[str], out: Path, terms: float) -> str:
     low, high = done.interval
     change = done.new.ndcg - done.old.ndcg
     better = low > 0
     table = " --query-weights idf" if done.bundle.manifest.kind == "inference-free" else ""
     advice = (
-        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out}{table}\n"
+        f"next, for a new index: osplade ingest {shown(sources[0])} --index NEW --bundle {out}{table}\n"
         f"or for one that is in use: osplade migrate plan --source OLD --target NEW --bundle {out}"
         if better
         else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
@@ -250,6 +322,6 @@ def _bar(total: int, console: Console) -> Iterator[Callable[[StepReport], None]]
         def tell(report: StepReport) -> None:
             held = "" if report.held_back is None else f", held-back {report.held_back:.3f} (best {report.best:.3f})"
             said = f"loss {report.loss:.2f}, {report.terms:.0f} terms{held}"
-            bar.update(task, completed=report.step, said=said)
+            bar.update(task, completed=report.step, total=report.steps, said=said)
 
         yield tell

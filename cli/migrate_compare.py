@@ -13,12 +13,12 @@ from rich.progress import Progress
 from opensearch_splade.cli import migration_options, options
 from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation.collection_qrels import read_qrels
+from opensearch_splade.evaluation.questions import Question, drawn, from_logs, read_questions
 from opensearch_splade.evaluation.results import Latency
 from opensearch_splade.evaluation.summary import p_value, signed
 from opensearch_splade.evaluation.templates import Template
 from opensearch_splade.migration import compare as comparison
 from opensearch_splade.migration.compare_page import SHOWN, render_html
-from opensearch_splade.migration.questions import Question, drawn, from_logs, read_questions
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 MOST = 500

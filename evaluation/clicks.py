@@ -120,6 +120,23 @@ def read_clicks(path: Path, rule: ClickRule) -> tuple[dict[str, str], dict[str, 
     return {query: texts[query] for query in qrels}, qrels
 
 
+def is_click_log(path: Path) -> bool:
+    """Whether its first record has what a click is made of; a file of questions has a text and perhaps an id.
+
+    Raises:
+        SourceError: It cannot be read.
+    """
+    if kind_of(path) in {".jsonl", ".ndjson"}:
+        first = next((line for line in byte_lines(path, "") if line.strip()), b"{}")
+        return {"query", "document", "position"} <= _json_record(path, 1, first).keys()
+    if kind_of(path) not in {".csv", ".tsv"}:
+        return False
+    _, cells = next(rows(path), (1, ()))
+    numbers = [cell.strip().lower() for cell in cells[2:4]]
+    unnamed = len(numbers) == 2 and numbers[0].isdigit() and numbers[1] in _FLAGS
+    return unnamed or {"query", "document", "position"} <= columns(cells, _NAMES).keys()
+
+
 def _records(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     if kind_of(path) in {".jsonl", ".ndjson"}:
         for number, line in enumerate(byte_lines(path, ""), start=1):

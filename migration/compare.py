@@ -14,6 +14,7 @@ from typing import Protocol
 from opensearch_splade.errors import MigrationError, OspladeError, QueryError
 from opensearch_splade.evaluation.latency import percentile
 from opensearch_splade.evaluation.measures import measure_each
+from opensearch_splade.evaluation.questions import Question
 from opensearch_splade.evaluation.results import Comparison, Latency, SystemResult
 from opensearch_splade.evaluation.significance import compare_all
 from opensearch_splade.evaluation.templates import QUERY, Template
@@ -21,7 +22,6 @@ from opensearch_splade.index_meta import IndexMeta
 from opensearch_splade.kept_meta import KeptMeta
 from opensearch_splade.migration.job import Job
 from opensearch_splade.migration.overlap import overlap, rank_biased_overlap
-from opensearch_splade.migration.questions import Question
 from opensearch_splade.plugin.query_weights import load_query_weights
 from opensearch_splade.plugin.segments import refresh
 from opensearch_splade.query import Searcher

@@ -15,8 +15,14 @@ from opensearch_splade.onnx_models.term_layouts import backbone_config
 _UNFIT = (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError)
 
 
-def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path) -> Any:
+def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path, *, traced: bool = True) -> Any:
     """A Transformers model with its weights, in evaluation mode and float32.
+
+    Args:
+        auto_class: Of Transformers.
+        checkpoint: Whose weights they are.
+        folder: Where they lie.
+        traced: For export, attention is written out in plain operations; else it is the fastest there is.
 
     Raises:
         CheckpointError: Config and weights do not fit together, or code of the folder's own would be needed.
@@ -34,7 +40,7 @@ def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path) -> An
         compiles = {"reference_compile": False} if hasattr(config, "reference_compile") else {}
         model = getattr(transformers, auto_class).from_pretrained(
             folder,
-            attn_implementation="eager",
+            attn_implementation="eager" if traced else None,
             dtype=torch.float32,
             use_safetensors=True,
             trust_remote_code=False,  # unsaid, Transformers would ask, and a script might answer

@@ -112,3 +112,18 @@ def dense_encoder(folder: Path, out: Path, *, pooling: str, normalize: bool) -> 
     model = SentenceTransformer(modules=[*modules, Normalize()] if normalize else modules, device="cpu")
     model.save_pretrained(str(out))
     return model
+
+
+def sequence_classifier(folder: Path, labels: int = 1, seed: int = 1) -> Path:
+    """A random BERT that classifies pairs, large enough in its weights that scores differ."""
+    import torch
+    import transformers
+
+    tokenizer = wordpiece_tokenizer()
+    torch.manual_seed(seed)
+    config = transformers.BertConfig(
+        vocab_size=len(tokenizer), max_position_embeddings=64, num_labels=labels, initializer_range=0.3, **SIZE
+    )
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -17,10 +17,10 @@ from migrated import Migrated, migrated
 
 from opensearch_splade.cli.main import main
 from opensearch_splade.errors import MigrationError, QueryError
+from opensearch_splade.evaluation.questions import Question
 from opensearch_splade.evaluation.templates import Template
 from opensearch_splade.migration.compare import Answer, Both, Compared, compare
 from opensearch_splade.migration.compare_page import render_html
-from opensearch_splade.migration.questions import Question
 from opensearch_splade.types import Hit
 
 if TYPE_CHECKING:

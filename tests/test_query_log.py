@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opensearch_splade.errors import SourceError
-from opensearch_splade.migration.query_log import LONGEST, asked_by, question_in
-from opensearch_splade.migration.questions import Question, drawn, from_logs, read_questions
+from opensearch_splade.evaluation.query_log import LONGEST, asked_by, question_in
+from opensearch_splade.evaluation.questions import Question, drawn, from_logs, read_questions
 
 # As OpenSearch 3.6.0 wrote them, both layouts of one search.
 PLAIN = (

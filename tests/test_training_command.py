@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from checkpoints import masked_lm
+from checkpoints import masked_lm, sequence_classifier
 from click.testing import CliRunner
 
 from opensearch_splade.cli.main import main
@@ -52,6 +52,52 @@ def test_a_budget_makes_fewer_steps(call: list[str]) -> None:
     plan = json.loads(CliRunner().invoke(main, [*call, "--dry-run", "--json", "--budget", "0.001s"]).stdout)
     assert plan["recipe"]["steps"] == 1
     assert CliRunner().invoke(main, [*call, "--budget", "30"]).exit_code == 2
+
+
+def test_what_users_asked_is_in_the_plan(call: list[str], tmp_path: Path) -> None:
+    """Questions of a log are counted by their kind, and the command says which file has none."""
+    documents = [json.loads(line) for line in Path(call[1]).read_text(encoding="utf-8").splitlines()]
+    asked = tmp_path / "asked.txt"
+    asked.write_text("\n".join(" ".join(one["text"].split()[:9]) for one in documents), encoding="utf-8")
+    done = CliRunner().invoke(main, [*call, "--dry-run", "--json", "--queries", str(asked)])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["questions"]["log"] > 5
+    asked.write_text("zzzz\n", encoding="utf-8")
+    refused = CliRunner().invoke(main, [*call, "--dry-run", "--queries", str(asked)])
+    assert refused.exit_code != 0
+    assert "asked.txt" in refused.output
+
+
+def test_a_generator_is_asked(call: list[str]) -> None:
+    """A dry run has its questions in the plan and keeps nothing; one that is not there is a clear error."""
+    before = sorted(Path(call[1]).parent.iterdir())
+    done = CliRunner().invoke(main, [*call, "--dry-run", "--json", "--generator", "asking:ask"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["questions"]["generated"] > 0
+    assert sorted(Path(call[1]).parent.iterdir()) == before
+    refused = CliRunner().invoke(main, [*call, "--dry-run", "--generator", "asking:nothing"])
+    assert refused.exit_code == 1
+    assert "--generator asking:nothing" in refused.output
+
+
+def test_a_cross_encoder_teaches(call: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pairs count in the plan, its scores are kept, and the same run again scores nothing anew."""
+    folder = sequence_classifier(tmp_path / "cross")
+    given = [*call, "--out", str(tmp_path / "new"), "--teacher", f"cross-encoder:{folder}=2", "--json", "--steps", "2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("opensearch_splade.training.adapt.pair_seconds", lambda *_: 1.0)
+        plan = json.loads(CliRunner().invoke(main, [*given, "--dry-run"]).stdout)
+    assert plan["step_seconds"] > 24 * 24
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.output
+    [pairs] = (tmp_path / "new.training" / "teachers").glob("*-pairs.sqlite")
+    kept = pairs.read_bytes()
+    assert len(kept) > 24 * 24 * 30
+    (tmp_path / "new.training" / "state.safetensors").unlink()
+    again = CliRunner().invoke(main, given)
+    assert again.exit_code == 0, again.output
+    assert json.loads(again.stdout)["fingerprint"] == json.loads(done.stdout)["fingerprint"]
+    assert pairs.read_bytes() == kept
 
 
 def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:

@@ -15,11 +15,13 @@ import pytest
 from opensearch_splade.evaluation.collection_split import normalised, words
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Device
+from opensearch_splade.training.columns import Columns
 from opensearch_splade.training.lexical import Lexical
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.negatives import mine
-from opensearch_splade.training.pseudo_queries import make_pairs, split_held_back
-from opensearch_splade.training.schedule import Schedule
+from opensearch_splade.training.nearest import nearest
+from opensearch_splade.training.neighbourhoods import Neighbourhoods
+from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back
+from opensearch_splade.training.shown import shown
 from opensearch_splade.training.teacher_cache import load_teacher
 from opensearch_splade.training.teachers import SparseTeacher, ensemble, normalise
 from opensearch_splade.types import Document
@@ -32,13 +34,25 @@ def documents() -> list[Document]:
 
 
 def test_sentences_are_hidden_from_their_documents(documents: list[Document]) -> None:
-    """What is asked as a sentence does not stand in the text that is to answer it, and the text is of that document."""
+    """What is asked as a title or sentence can be taken out of its text; spans and words stay; nothing is added."""
     pairs = make_pairs(documents)
-    assert {"title", "first", "span"} <= Counter(pair.kind for pair in pairs).keys()
+    assert Counter(pair.kind for pair in pairs).keys() == {"title", "sentence", "span", "words"}
     for pair in pairs:
-        if pair.kind in {"first", "anchor"}:
-            assert pair.query not in pair.text
-        assert set(words(pair.text)) <= set(words(documents[pair.document].passage)), pair
+        document = documents[pair.document]
+        text, gone = shown(document, [pair])
+        assert (text == document.passage) == (not gone)
+        assert not gone or pair.kind in {"title", "sentence"}
+        assert not (gone and pair.kind == "sentence") or pair.query not in text
+        assert set(words(text)) <= set(words(document.passage)), pair
+    hidden = [pair for pair in pairs if shown(documents[pair.document], [pair])[1]]
+    assert len(hidden) > len(documents)
+
+
+def test_a_text_is_never_hidden_whole() -> None:
+    """Of two sentences that are asked, the second stays where too little would be left."""
+    document = Document("a", "One two three four five six. Seven eight nine ten eleven twelve thirteen.", "A title")
+    asked = [Pair("One two three four five six.", 0, "sentence"), Pair("A title", 0, "title")]
+    assert shown(document, asked) == ("A title Seven eight nine ten eleven twelve thirteen.", [0])
 
 
 def test_a_question_has_one_document_and_is_asked_once(documents: list[Document]) -> None:
@@ -99,19 +113,19 @@ def test_bm25_is_a_dot_product() -> None:
     np.testing.assert_allclose(teacher.scores([0], [0, 1]), [[idf * 2 / (2 + 1.2), 0]], rtol=1e-5)
 
 
-def test_negatives_are_no_answers(documents: list[Document]) -> None:
-    """Neither the answer nor a copy of it, and they are what the model ranks high."""
+def test_near_documents_are_no_answers(documents: list[Document]) -> None:
+    """Neither the answer nor a copy of it, and they are what the model ranks high, best first."""
     pairs = make_pairs(documents)[:40]
     texts = [document.passage for document in documents]
     copies = groups([*texts, texts[pairs[0].document]])
     lexical = Lexical([*texts, texts[pairs[0].document]])
     teacher = SparseTeacher(1.0, lexical.queries([pair.query for pair in pairs]), lexical.documents)
-    found = mine([teacher], [pair.document for pair in pairs], copies, 3)
+    found = nearest([teacher], [pair.document for pair in pairs], copies, 3)
     ranked = list(teacher.best(20))
     for row, pair in enumerate(pairs):
         chosen = found[row][found[row] >= 0].tolist()
         assert not {copies[place] for place in chosen} & {copies[pair.document]}
-        assert set(chosen) <= set(ranked[row])
+        assert chosen == [place for place in ranked[row] if copies[place] != copies[pair.document]][: len(chosen)]
     assert (found >= 0).mean() > 0.5
 
 
@@ -144,13 +158,40 @@ def test_a_teacher_without_an_opinion_says_nothing() -> None:
     np.testing.assert_allclose(normalise(scores, "z")[1].std(), 1, rtol=1e-6)
 
 
-def test_a_schedule_is_a_function_of_seed_and_step() -> None:
-    """Asked for any step in any order it says the same; an epoch has each pair once; a batch is of like length."""
-    lengths = np.random.default_rng(5).integers(8, 128, 640).tolist()
-    one, other = Schedule(lengths, 16, 3), Schedule(lengths, 16, 3)
-    steps = [one.at(step) for step in range(2 * one.batches)]
-    assert [other.at(step) for step in (70, 3, 41)] == [steps[70], steps[3], steps[41]]
-    for epoch in (steps[: one.batches], steps[one.batches :]):
-        assert sorted(place for batch in epoch for place in batch) == list(range(640))
-    spread = np.mean([np.ptp([lengths[place] for place in batch]) for batch in steps])
-    assert spread < 30
+def test_batches_are_a_function_of_seed_and_step(documents: list[Document]) -> None:
+    """Asked for any step in any order it says the same; each question's answer is in its batch, near ones beside it."""
+    pairs = make_pairs(documents)
+    begin = list(range(0, len(pairs), 2))
+    near = np.random.default_rng(5).integers(0, len(documents), (len(begin), 20)).astype(np.int32)
+    near[:, 12:] = -1
+
+    def made(seed: int) -> Neighbourhoods:
+        return Neighbourhoods(pairs, begin, near, size=4, neighbours=5, questions=50, seed=seed)
+
+    steps = [made(3).at(step) for step in range(40)]
+    one = made(3)
+    assert [one.at(step) for step in (30, 3, 21)] == [steps[30], steps[3], steps[21]]
+    assert made(4).at(3) != steps[3]
+    for batch in steps:
+        assert {pairs[place].document for place in batch.pairs} <= set(batch.documents)
+        assert len(set(batch.pairs)) == len(batch.pairs) <= 50
+        assert len(set(batch.documents)) == len(batch.documents) <= 4 * 6
+        for place in batch.pairs[:4]:
+            row = near[begin.index(place)]
+            assert len(set(row.tolist()) & set(batch.documents)) >= 4
+
+
+def test_some_columns_stand_for_all() -> None:
+    """The questions' own come first and count once; a sum over the drawn ones is right on average."""
+    values = np.random.default_rng(1).random(1000).astype(np.float32)
+    asked = [[7, 3], [900, 7]]
+    whole = Columns.drawn(asked, 1000, None, np.random.default_rng(0))
+    assert sorted(whole.ids.tolist()) == list(range(1000))
+    assert set(whole.counts.tolist()) == {1.0}
+    sums = []
+    for seed in range(200):
+        some = Columns.drawn(asked, 1000, 50, np.random.default_rng(seed))
+        assert some.ids[:3].tolist() == [3, 7, 900]
+        assert len(set(some.ids.tolist())) == 53
+        sums.append(float((values[some.ids] * some.counts.numpy()).sum()))
+    assert np.mean(sums) == pytest.approx(values.sum(), rel=0.02)

@@ -53,7 +53,7 @@ def test_maximum_first_is_the_book(tile: int) -> None:
 
     states, mask, weight, bias = problem(torch.float64)
     pull = torch.randn(3, 23, dtype=torch.float64)
-    found = torch.log1p(torch.relu(max_scores(states, mask, weight, tile) + bias))
+    found = torch.log1p(torch.relu(max_scores(states, mask, weight, tile=tile) + bias))
     expected = by_the_book(states, mask, weight, bias)
     ours = torch.autograd.grad((found * pull).sum(), [states, weight, bias])
     books = torch.autograd.grad((expected * pull).sum(), [states, weight, bias])
@@ -67,7 +67,7 @@ def test_gradients_are_those_of_differences() -> None:
     import torch
 
     states, mask, weight, _ = problem(torch.float64, length=4, vocabulary=6)
-    assert torch.autograd.gradcheck(lambda one, other: max_scores(one, mask, other, 4), (states, weight))
+    assert torch.autograd.gradcheck(lambda one, other: max_scores(one, mask, other, tile=4), (states, weight))
 
 
 def largest_tensor(step: Any) -> int:
@@ -95,7 +95,7 @@ def test_no_tensor_has_the_size_of_batch_length_and_vocabulary() -> None:
     states, mask, weight, bias = problem(torch.float32, length=40, vocabulary=1000)
     whole = 3 * 40 * 1000
     assert largest_tensor(lambda: by_the_book(states, mask, weight, bias)) >= whole
-    ours = largest_tensor(lambda: torch.log1p(torch.relu(max_scores(states, mask, weight, 50) + bias)))
+    ours = largest_tensor(lambda: torch.log1p(torch.relu(max_scores(states, mask, weight, tile=50) + bias)))
     assert ours <= whole // 10
 
 
@@ -136,14 +136,14 @@ def test_losses_are_least_where_they_should_be() -> None:
     """InfoNCE falls as the answer stands out; KL and margin-MSE are 0 for the teacher itself."""
     import torch
 
-    known = torch.ones(2, 3, dtype=torch.bool)
+    known, own = torch.ones(2, 3, dtype=torch.bool), torch.arange(2)
     scores = torch.tensor([[2.0, 1.0, 0.0], [0.0, 3.0, 1.0]])
     better = scores + torch.tensor([[5.0, 0, 0], [0, 5.0, 0]])
-    assert info_nce(better, known) < info_nce(scores, known)
+    assert info_nce(better, known, own) < info_nce(scores, known, own)
     assert float(kl_divergence(scores, scores + 4, known)) == pytest.approx(0, abs=1e-6)
     assert float(kl_divergence(scores, better, known)) > 0.01
-    assert float(margin_mse(scores, scores + 4, known)) == pytest.approx(0, abs=1e-6)
-    assert float(margin_mse(scores, better, known)) == pytest.approx(25)
+    assert float(margin_mse(scores, scores + 4, known, own)) == pytest.approx(0, abs=1e-6)
+    assert float(margin_mse(scores, better, known, own)) == pytest.approx(25)
 
 
 def test_a_pair_that_does_not_count_changes_no_loss() -> None:
@@ -155,9 +155,9 @@ def test_a_pair_that_does_not_count_changes_no_loss() -> None:
     other, teacher = scores.clone(), scores * 2
     other[0, 1] = 99
     for loss in (
-        info_nce,
+        lambda one, ok: info_nce(one, ok, torch.arange(2)),
         lambda one, ok: kl_divergence(one, teacher, ok),
-        lambda one, ok: margin_mse(one, teacher, ok),
+        lambda one, ok: margin_mse(one, teacher, ok, torch.arange(2)),
     ):
         assert float(loss(other, known)) == pytest.approx(float(loss(scores, known)))
 

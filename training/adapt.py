@@ -22,6 +22,7 @@ from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.training.columns import Columns
+from opensearch_splade.training.cross_encoder import pair_seconds
 from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import Lessons, Material, lessons
@@ -133,7 +134,7 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     precision = min(speeds, key=speeds.__getitem__)
     held = sum(len(one.held_back) for one in materials)
     documents = sum(len(one.documents) for one in materials)
-    step = speeds[precision]
+    step = speeds[precision] + _cross_seconds(assignment, materials)
     watch = step * (4 * held + 1000 * len(materials)) / (3 * recipe.batch * (1 + recipe.neighbours))
     each = step + watch / recipe.watch_every
     steps = recipe.steps if assignment.seconds is None else max(1, int(assignment.seconds / each))
@@ -179,7 +180,16 @@ def adapt(
     idfs = [count_idf(one.texts, student.tokenizer, student.vocabulary) for one in materials]
     idf = count_idf([text for one in materials for text in one.texts], student.tokenizer, student.vocabulary)
     taught = [
-        lessons(one, assignment.teachers, assignment.bundle, own, work / "teachers", assignment.device, recipe.seed)
+        lessons(
+            one,
+            assignment.teachers,
+            assignment.bundle,
+            own,
+            work / "teachers",
+            assignment.device,
+            language=recipe.language,
+            seed=recipe.seed,
+        )
         for one, own in zip(materials, idfs, strict=True)
     ]
     trainer = Trainer(student, taught, idf, recipe, work)
@@ -196,7 +206,7 @@ def _compared(
     """Both bundles on all held-back questions, with the idf of each source, and the differences of nDCG@10."""
     found: list[list[tuple[Side, list[float]]]] = [[], []]
     for one in taught:
-        for place, name in enumerate((assignment.bundle, bundle.folder)):
+        for place, name in enumerate((assignment.bundle, str(bundle.folder))):
             encoder = SparseEncoder.load(name, assignment.device)
             if encoder.query_side == "inference-free" and encoder.bundle.manifest.query_weights != "table":
                 encoder = SparseEncoder.load(name, assignment.device, dict(one.idf), table_kind="idf")
@@ -289,3 +299,11 @@ def _step_seconds(
         backward(chunks, lambda vectors: vectors.mean(0).square().sum(), cached=recipe.cached is not None)
         taken.append(time.monotonic() - began)
     return 1.3 * min(taken)  # the optimizer, the teachers and the losses
+
+
+def _cross_seconds(assignment: Assignment, materials: Sequence[Material]) -> float:
+    """Seconds of a step for teachers that read every question of the batch with every document of it."""
+    pairs = [(pair.query, one.documents[pair.document].passage) for one in materials for pair in one.trained]
+    recipe = assignment.recipe
+    each = pair_seconds(assignment.teachers, pairs, assignment.device)
+    return each * recipe.questions * recipe.batch * (1 + recipe.neighbours)

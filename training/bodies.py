@@ -73,7 +73,7 @@ def load_body(checkpoint: Checkpoint) -> Body:
 
 def masked_lm(checkpoint: Checkpoint) -> Body:
     """Any ``AutoModelForMaskedLM``."""
-    model = load_pretrained("AutoModelForMaskedLM", checkpoint, checkpoint.transformer)
+    model = load_pretrained("AutoModelForMaskedLM", checkpoint, checkpoint.transformer, traced=False)
     return _vocabulary(model, save_model)
 
 

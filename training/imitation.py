@@ -38,7 +38,8 @@ def imitation(scores: Any, batch: Batch, gone: Collection[int], lessons: Lessons
     others = groups[None] != groups[answers][:, None]
     itself = np.arange(len(groups))[None] == answers[:, None]
     loss = scores.sum() * 0
-    told = [row for row, pair in enumerate(pairs) if not pair.made or pair.kind == "title" or batch.pairs[row] in gone]
+    sure = {"judged", "generated", "title"}
+    told = [row for row, pair in enumerate(pairs) if pair.kind in sure or batch.pairs[row] in gone]
     if recipe.info_nce and told:
         known = torch.from_numpy((others | itself)[told]).to(scores.device)
         right = torch.from_numpy(answers[told]).to(scores.device)

@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Device
+from opensearch_splade.training.cross_encoder import CROSS_ENCODER
 from opensearch_splade.training.held_back import HeldBack
+from opensearch_splade.training.lexical import Language
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.training.nearest import nearest
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
@@ -55,7 +57,11 @@ class Material:
 
 
 def gather(
-    documents: Sequence[Document], judged: Collection | None, measured: Collection | None, seed: int
+    documents: Sequence[Document],
+    judged: Collection | None,
+    measured: Collection | None,
+    seed: int,
+    more: Sequence[Pair] = (),
 ) -> Material:
     """Questions made of the documents and judged ones, without any that will be measured.
 
@@ -64,9 +70,10 @@ def gather(
         judged: Questions that people judged, to learn from; those whose answer is not among the documents are left out.
         measured: Questions that the model will be judged by.
         seed: Of what is drawn.
+        more: Pairs of other kinds: ``query_logs``, ``generator``.
     """
     asked = list(measured.queries.values()) if measured else []
-    pairs = make_pairs(documents, asked, seed)
+    pairs = make_pairs(documents, asked, seed) + without_measured(more, asked)
     if judged:
         places = {document.id: place for place, document in enumerate(documents)}
         given = [
@@ -111,6 +118,8 @@ def lessons(
     idf: Mapping[str, float],
     cache: Path,
     device: Device,
+    *,
+    language: Language | None = None,
     seed: int = 0,
 ) -> Lessons:
     """What is trained on, and what is watched.
@@ -122,19 +131,20 @@ def lessons(
         idf: Feature to query weight, counted over these documents.
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
+        language: Of BM25's words.
         seed: Of what is drawn.
     """
     texts, pairs = material.texts, material.trained
     copies = groups(texts)
     asked = [pair.query for pair in pairs]
-    taught = [load_teacher(name, weight, asked, texts, cache, device) for name, weight in teachers.items()]
+    taught = [load_teacher(name, weight, asked, texts, cache, device, language) for name, weight in teachers.items()]
     drawn = np.random.default_rng(seed).permutation(len(pairs))
-    begin = sorted([*(place for place in drawn if pairs[place].kind == "judged"), *drawn[:_BEGINNINGS].tolist()])
-    begin = [int(place) for place in dict.fromkeys(begin)]
+    begin = sorted({*drawn[:_BEGINNINGS].tolist(), *(place for place, pair in enumerate(pairs) if not pair.made)})
     # Near documents are looked for with the held-back questions too: among them these look for their answer.
     both = [*(pairs[place] for place in begin), *material.held_back]
-    names = dict.fromkeys((BM25, student, *teachers))
-    models = [load_teacher(name, 1.0, [one.query for one in both], texts, cache, device) for name in names]
+    names = dict.fromkeys(one for one in (BM25, student, *teachers) if not one.startswith(CROSS_ENCODER))
+    questions = [one.query for one in both]
+    models = [load_teacher(name, 1.0, questions, texts, cache, device, language) for name in names]
     near = nearest(models, [pair.document for pair in both], copies, _NEAR)
     held = _watched(material, near[len(begin) :], copies)
     return Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught, idf, held)

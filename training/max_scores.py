@@ -48,6 +48,7 @@ def _function() -> Any:
             for start in range(0, len(weight), tile):
                 best[:, start : start + tile] = (left @ right[start : start + tile].T).amax(1)
             ctx.save_for_backward(read, weight, places)
+            ctx.tile = tile
             return best
 
         @staticmethod
@@ -56,14 +57,12 @@ def _function() -> Any:
             to_states, to_weight = torch.zeros_like(read), torch.zeros_like(weight)
             # Relu lets few terms through, and a term that does not pass has no gradient.
             for text in range(len(read)):
-                terms = gradient[text].nonzero(as_tuple=True)[0]
-                if not len(terms):
-                    continue
-                rows = weight[terms]
-                where = (read[text] @ rows.T).argmax(0)
-                factors = gradient[text, terms, None]
-                to_states[text].index_add_(0, places[text, where], factors * rows)
-                to_weight.index_add_(0, terms, factors * read[text, where])
+                for terms in gradient[text].nonzero(as_tuple=True)[0].split(ctx.tile):
+                    rows = weight[terms]
+                    where = (read[text] @ rows.T).argmax(0)
+                    factors = gradient[text, terms, None]
+                    to_states[text].index_add_(0, places[text, where], factors * rows)
+                    to_weight.index_add_(0, terms, factors * read[text, where])
             return to_states, None, to_weight, None, None
 
     return MaxScores

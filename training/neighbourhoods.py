@@ -17,7 +17,15 @@ import numpy.typing as npt
 
 from opensearch_splade.training.pseudo_queries import Kind, Pair
 
-_BEGIN: Mapping[Kind, float] = {"judged": 6.0, "title": 1.0, "sentence": 0.6, "span": 0.3, "words": 0.3}
+_BEGIN: Mapping[Kind, float] = {
+    "judged": 6.0,
+    "log": 6.0,
+    "generated": 1.0,
+    "title": 1.0,
+    "sentence": 0.6,
+    "span": 0.3,
+    "words": 0.3,
+}
 """How often a question of each kind begins a neighbourhood: those that are like what people ask more often."""
 _NEAR = 8
 """Half of the neighbours are among so many best, the others further down."""

@@ -28,7 +28,7 @@ from opensearch_splade.evaluation.made_questions import sentences
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.types import Document
 
-Kind = Literal["title", "sentence", "span", "words", "judged"]
+Kind = Literal["title", "sentence", "span", "words", "judged", "log", "generated"]
 _SENTENCE, _SPAN, _WORDS = (5, 40), (3, 6), (3, 7)
 """Words of a question, at least and at most."""
 _SPANS, _DRAWN = 2, 8
@@ -42,7 +42,8 @@ class Pair:
     Attributes:
         query: The question.
         document: Place of the answer among the documents.
-        kind: How the question was made; ``judged`` where people did.
+        kind: How the question was made; ``judged`` where people said what answers it, ``log`` where only BM25 did,
+            ``generated`` by a function of the user's.
     """
 
     query: str
@@ -52,7 +53,7 @@ class Pair:
     @property
     def made(self) -> bool:
         """Whether the question stands in its document, so that no teacher's opinion of that one says anything."""
-        return self.kind != "judged"
+        return self.kind in {"title", "sentence", "span", "words"}
 
 
 def make_pairs(documents: Sequence[Document], measured: Iterable[str] = (), seed: int = 0) -> list[Pair]:
@@ -67,7 +68,7 @@ def make_pairs(documents: Sequence[Document], measured: Iterable[str] = (), seed
     # A word of one document would find it alone: a typing error, a number.
     idf = {word: math.log(len(documents) / count) for word, count in having.items() if count > 1}
     made = [pair for place, document in enumerate(documents) for pair in _of(place, document, idf, seed)]
-    return without_measured(_asked_once(made), measured)
+    return without_measured(asked_once(made), measured)
 
 
 def without_measured(pairs: Sequence[Pair], measured: Iterable[str]) -> list[Pair]:
@@ -88,15 +89,15 @@ def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[lis
     """Pairs to train on and pairs to watch: all questions of a document are on one side, by the hash of its text.
 
     Of a held-back document one question is kept, and ``most`` in all; the rest is not used at all. Spans and words are
-    not kept: they stand in the text as they are, and everything finds them.
+    never held back, since they stand in the text and everything finds them, nor questions of a log, whose answers are
+    guesses.
     """
     trained: list[Pair] = []
     held: dict[int, Pair] = {}
     for pair in pairs:
-        draw = _draw(pair.query if pair.kind == "judged" else f"document {pair.document}")
-        if draw >= share:
+        if _draw(pair.query if pair.kind == "judged" else f"document {pair.document}") >= share:
             trained.append(pair)
-        elif pair.kind in {"span", "words"}:
+        elif pair.kind in {"span", "words", "log"}:
             continue
         elif pair.document not in held or _draw(pair.query) < _draw(held[pair.document].query):
             held[pair.document] = pair
@@ -150,7 +151,7 @@ def _words(tokens: Sequence[str], idf: dict[str, float], chance: np.random.Gener
     return " ".join(chance.choice(telling, count, replace=False, p=weights / weights.sum()).tolist())
 
 
-def _asked_once(pairs: Sequence[Pair]) -> list[Pair]:
+def asked_once(pairs: Sequence[Pair]) -> list[Pair]:
     """Without questions that two documents have: "Introduction" has no answer. Of one document the first stays."""
     asked: dict[str, dict[int, Pair]] = {}
     for pair in pairs:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from opensearch_splade.training.lexical import Language
 from opensearch_splade.training.teachers import Normalisation
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -35,6 +36,7 @@ class Recipe(BaseModel):
         margin_mse: Weight of the squared difference of margins.
         scale: What the teachers' scores, once in [0, 1], are multiplied by: how sure of themselves they are.
         normalisation: Of each teacher's scores of a question.
+        language: Of BM25's words; see ``lexical.Lexical``.
         terms: Terms of a document that the penalty is to reach on average; ``None`` keeps the penalty's first weight.
         penalty: Its first weight.
         balance: 0 is plain FLOPS, 1 divides each term's by its idf; see ``losses.idf_price``.
@@ -65,6 +67,7 @@ class Recipe(BaseModel):
     margin_mse: Weight = 0.0
     scale: Weight = 15.0
     normalisation: Normalisation = "min-max"
+    language: Language | None = "english"
     terms: Annotated[float, Field(gt=0)] | None = 200.0
     penalty: Weight = 2e-3
     balance: Share = 0.5

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEncoder
 from opensearch_splade.onnx_models.bundle import QUERY_WEIGHTS
-from opensearch_splade.training.lexical import Lexical
+from opensearch_splade.training.cross_encoder import CROSS_ENCODER, CrossEncoderTeacher
+from opensearch_splade.training.lexical import Language, Lexical
 from opensearch_splade.training.teachers import DenseTeacher, Scores, SparseTeacher, Teacher
 from opensearch_splade.types import SparseVectors
 
@@ -23,16 +24,25 @@ BM25 = "bm25"
 
 
 def load_teacher(
-    name: str, weight: float, queries: Sequence[str], documents: Sequence[str], cache: Path, device: Device
+    name: str,
+    weight: float,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    cache: Path,
+    device: Device,
+    language: Language | None = None,
 ) -> Teacher:
-    """``bm25``, or a dense or sparse bundle; its vectors from ``cache`` where they are.
+    """``bm25`` (of a language), a dense or sparse bundle, or ``cross-encoder:NAME``; what it gave once is in ``cache``.
 
     Raises:
         BundleError: There is no such bundle.
+        CheckpointError: There is no such cross-encoder.
     """
     if name == BM25:
-        lexical = Lexical(documents)  # cheaper than to read what it gives
+        lexical = Lexical(documents, language)  # cheaper than to read what it gives
         return SparseTeacher(weight, lexical.queries(queries), lexical.documents)
+    if name.startswith(CROSS_ENCODER):
+        return CrossEncoderTeacher(name, weight, queries, documents, cache, device)
     bundle = Bundle.open(name)
     fingerprint = bundle.manifest.fingerprint
     # Query weights are not in the fingerprint, which is of documents.

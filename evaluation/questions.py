@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from opensearch_splade.errors import SourceError
 from opensearch_splade.evaluation.collection_files import kind_of, text_lines
 from opensearch_splade.evaluation.collection_queries import read_queries
-from opensearch_splade.migration.query_log import QueryLog
+from opensearch_splade.evaluation.query_log import BODY, QueryLog
 
 _TABLES = {".jsonl", ".ndjson", ".csv", ".tsv"}
 
@@ -46,6 +47,29 @@ def read_questions(path: Path) -> list[Question]:
     if not found:
         raise SourceError(f"{path} holds no question: write one a line, or an id, a tab and a question.")
     return found
+
+
+def read_asked(path: Path) -> list[Question]:
+    """Questions of a file or of a log, whichever it is.
+
+    A log has ``source[{…}]`` in a line, or JSON lines that are no questions with ``_id`` and ``text``.
+
+    Raises:
+        SourceError: It cannot be read, or holds no question.
+    """
+    return from_logs([path])[0] if _is_log(path) else read_questions(path)
+
+
+def _is_log(path: Path) -> bool:
+    if kind_of(path) in {".csv", ".tsv"}:
+        return False
+    first = next((line for line in text_lines(path) if line.strip()), "")
+    if not first.lstrip().startswith("{"):
+        return any(BODY.search(line) for line in text_lines(path))
+    try:
+        return not {"_id", "text"} <= json.loads(first).keys()
+    except ValueError:
+        return False
 
 
 def from_logs(paths: Sequence[Path]) -> tuple[list[Question], QueryLog]:

@@ -26,7 +26,8 @@ _SYNTAX = {"query_string", "simple_query_string"}
 _MODELS = {"neural", "neural_sparse", "sparse_vector", "text_expansion", "semantic"}
 _LEFT_OUT = {"filter", "must_not", "post_filter", "aggs", "aggregations", "highlight", "suggest", "sort", "rescore"}
 """Parts of a body that narrow or decorate, and so are no part of the question."""
-_SOURCE = re.compile(r"\bsource\[(?=\{)")
+BODY = re.compile(r"\bsource\[(?=\{)")
+"""Where a search body begins in a line of a plain slow log."""
 _OPERATORS = re.compile(
     r"(?:\bNOT\s+|(?<!\S)-)\S+|\b(?:AND|OR)\b|(?<!\S)[\w.*]+:(?=\S)|[\^~][\d.]*|[+!(){}\[\]\"*?\\|&]"
 )
@@ -88,12 +89,12 @@ def _body(line: str) -> Any:
         if isinstance(inner, str):
             return _unescaped(inner)
     message = record.get("message")
-    return _in_brackets(message) if isinstance(message, str) and _SOURCE.search(message) else record
+    return _in_brackets(message) if isinstance(message, str) and BODY.search(message) else record
 
 
 def _in_brackets(line: str) -> Any:
     """``source[{…}]``, whose texts may hold brackets themselves."""
-    found = _SOURCE.search(line)
+    found = BODY.search(line)
     return json.JSONDecoder().raw_decode(line, found.end())[0] if found else None
 
 
