@@ -190,8 +190,9 @@ def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]
 
 def _told(plan: Plan) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
+    head = "the checkpoint has no vocabulary head: one tied to its word embeddings is added\n" if plan.adds_head else ""
     return (
-        f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
+        f"{head}{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
         f"{plan.recipe.steps:,} steps of {plan.recipe.batch} pairs at {plan.step_seconds:.2f} s: "
         f"about {plan.seconds / 60:.0f} min in all"
     )
@@ -208,8 +209,10 @@ def _outcome(done: Adapted, source: str, out: Path, terms: float) -> str:
         if better
         else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
     )
+    unfit = "int8 would differ too much from what was trained, so it is fp32\n"
+    exact = unfit if done.bundle.manifest.precision == "fp32" else ""
     return (
-        f"{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
+        f"{exact}{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
         f"{done.bundle.manifest.fingerprint}, {done.steps:,} steps\n"
         f"held-back questions, nDCG@10: {done.old.ndcg:.3f} before, {done.new.ndcg:.3f} now "
         f"({change:+.3f}, 95 % {low:+.3f} to {high:+.3f}, p {done.p_value:.3f})\n"

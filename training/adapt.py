@@ -6,13 +6,13 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from opensearch_splade.errors import BundleError, TrainingError
+from opensearch_splade.errors import BundleError, ParityError, TrainingError
 from opensearch_splade.evaluation.significance import confidence_intervals, randomisation_test
 from opensearch_splade.onnx_models import Bundle, Device, SparseEncoder
 from opensearch_splade.onnx_models.bundle import Precision, TableKind
@@ -23,10 +23,13 @@ from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import MINED, Material, lessons
 from opensearch_splade.training.recipe import Recipe
+from opensearch_splade.training.tied_head import add_tied_head, needs_head
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.trainer import StepReport, Trainer
 
 RECIPE = "recipe.json"
+WITH_HEAD = "with-head"
+"""Folder of a checkpoint that was given a vocabulary head."""
 _TEACHING = 0.02
 """Seconds that teachers and negatives cost a text, roughly: a plan is no promise."""
 
@@ -43,7 +46,7 @@ class Assignment:
         teachers: ``bm25`` or a bundle, to its weight.
         recipe: How.
         seconds: Wall-clock budget of the training.
-        precision: Of the new bundle.
+        precision: Of the new bundle; fp32 all the same where what was trained does not bear it.
         device: Where bundles run and the training does.
     """
 
@@ -69,6 +72,7 @@ class Plan:
         recipe: With as many steps as the budget allows.
         step_seconds: Of one step here.
         seconds: Of everything, about.
+        adds_head: Whether the checkpoint is an encoder without a vocabulary head, which is given one.
     """
 
     documents: int
@@ -77,6 +81,7 @@ class Plan:
     recipe: Recipe
     step_seconds: float
     seconds: float
+    adds_head: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,9 @@ def make_plan(assignment: Assignment, material: Material) -> Plan:
             f"{len(material.documents):,} documents gave {len(pairs)} questions: too few to learn from and to watch."
         )
     kept = assignment.work / RECIPE
-    step = _step_seconds(assignment, recipe, material)
+    adds_head = needs_head(checkpoint_of(assignment))
+    with tempfile.TemporaryDirectory() as folder:
+        step = _step_seconds(_student(assignment, recipe, Path(folder)), recipe, material)
     watch = step * (len(material.held_back) + 300) / (3 * recipe.batch * (1 + recipe.negatives))
     each = step + watch / recipe.watch_every
     if assignment.seconds is not None:
@@ -134,7 +141,7 @@ def make_plan(assignment: Assignment, material: Material) -> Plan:
     preparing = _TEACHING * (len(material.documents) + len(pairs)) * max(1, len(assignment.teachers) - 1)
     kinds = Counter[str](pair.kind for pair in pairs)
     total = preparing + each * recipe.steps + _TEACHING * 2 * len(material.held_back)
-    return Plan(len(material.documents), dict(kinds), len(material.held_back), recipe, step, total)
+    return Plan(len(material.documents), dict(kinds), len(material.held_back), recipe, step, total, adds_head)
 
 
 def adapt(
@@ -154,7 +161,7 @@ def adapt(
     work = assignment.work
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    student = _student(assignment, recipe)
+    student = _student(assignment, recipe, work)
     idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
     lesson, held = lessons(
         material,
@@ -167,10 +174,10 @@ def adapt(
     trainer = Trainer(student, idf, lesson, held, recipe, work)
     trainer.run(on_step, assignment.seconds)
     bundle = _exported(assignment, trainer, work)
-    if recipe.kind == "siamese":
-        old = SparseEncoder.load(assignment.bundle, assignment.device)
-    else:
-        old = SparseEncoder.load(assignment.bundle, assignment.device, idf, table_kind="idf")
+    old = SparseEncoder.load(assignment.bundle, assignment.device)
+    if recipe.kind == "inference-free":
+        table = count_idf(material.texts, old.tokenizer, old.vocabulary)
+        old = SparseEncoder.load(assignment.bundle, assignment.device, table, table_kind="idf")
     new = SparseEncoder.load(bundle.folder, assignment.device)
     sides = [measured(encoder, held) for encoder in (old, new)]
     differences = np.array(sides[1][1]) - np.array(sides[0][1])
@@ -208,25 +215,40 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         checkpoint, table = Path(folder) / "checkpoint", Path(folder) / "query_weights.json"
         trainer.encoder.save(checkpoint)
+        headed = (work / WITH_HEAD).exists()
+        origin = f"{Path(checkpoint_of(assignment)).name} with a tied head" if headed else before.origin.checkpoint
         write_table(table, trainer.query_weights())
         how = ExportOptions(
             kind=recipe.kind,
             precision=assignment.precision,
-            max_length=before.max_length,
+            max_length=min(before.max_length, trainer.encoder.longest or before.max_length),
             activation=recipe.activation,
             name=assignment.out.resolve().name,
-            origin=f"{before.origin.checkpoint}, adapted by osplade adapt",
-            licence=before.origin.licence,
+            origin=f"{origin}, adapted by osplade adapt",
+            licence=None if headed else before.origin.licence,
             replace=True,
         )
         kind: TableKind = "table" if recipe.learned_queries else "idf"
         weights = QueryTable(kind, file=table) if recipe.kind == "inference-free" else None
-        return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
+        try:
+            return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
+        except ParityError:
+            if how.precision == "fp32":
+                raise
+            # What was trained for an hour is not thrown away because it cannot be quantised.
+            return export_bundle(str(checkpoint), assignment.out, replace(how, precision="fp32"), query_weights=weights)
 
 
-def _student(assignment: Assignment, recipe: Recipe) -> TrainableEncoder:
+def _student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEncoder:
+    """The checkpoint to be trained; one without a head is given it in a folder of ``work``."""
+    checkpoint = checkpoint_of(assignment)
+    if needs_head(checkpoint):
+        headed = work / WITH_HEAD
+        if not headed.exists():
+            add_tied_head(checkpoint, headed)
+        checkpoint = str(headed)
     return TrainableEncoder(
-        checkpoint_of(assignment),
+        checkpoint,
         recipe.max_length,
         activation=recipe.activation,
         device=assignment.device,
@@ -234,9 +256,8 @@ def _student(assignment: Assignment, recipe: Recipe) -> TrainableEncoder:
     )
 
 
-def _step_seconds(assignment: Assignment, recipe: Recipe, material: Material) -> float:
+def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, material: Material) -> float:
     """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    encoder = _student(assignment, recipe)
     texts = sorted((pair.text for pair in material.trained), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.negatives))
     chunks = [partial(encoder, chunk) for chunk in cut(ids, recipe.cached or len(ids))]

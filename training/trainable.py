@@ -40,6 +40,7 @@ class TrainableEncoder:
         precision: ``bf16`` runs the body in bfloat16; the head stays in float32.
 
     Attributes:
+        longest: Tokens that the checkpoint takes at most; ``None`` where it does not say.
         device: The same as torch calls it.
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
@@ -65,7 +66,8 @@ class TrainableEncoder:
         self.device = torch_device(device)
         self._body.move(self.device)
         self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=precision == "bf16")
-        limit = min(max_length, self._checkpoint.max_length or max_length)
+        self.longest = self._checkpoint.max_length
+        limit = min(max_length, self.longest or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
         width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
