@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from opensearch_splade.training.adapt import Adapted, Plan
     from opensearch_splade.training.trainer import StepReport
 
+_ADDED: dict[str | None, str] = {
+    None: "",
+    "vocabulary": "the checkpoint has no vocabulary head: one tied to its word embeddings is added\n",
+    "scalar": "the checkpoint's body is given a head of one weight per token of the text\n",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -84,6 +89,13 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     type=click.Choice(["log1p", "log1p_log1p"]),
     help="Of a checkpoint that does not state its own. [default: log1p]",
 )
+@click.option(
+    "--head",
+    type=click.Choice(["vocabulary", "scalar"]),
+    default="vocabulary",
+    show_default=True,
+    help="scalar: one weight per token of the text, no expansion (uniCOIL).",
+)
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
 @click.option("--batch", type=click.IntRange(2), default=24, show_default=True, help="Pairs of a step.")
 @click.option(
@@ -114,6 +126,7 @@ def adapt(
     terms: float,
     spare: float | None,
     activation: Literal["log1p", "log1p_log1p"] | None,
+    head: Literal["vocabulary", "scalar"],
     steps: int,
     batch: int,
     cached: int | None,
@@ -158,6 +171,7 @@ def adapt(
         learned_queries=learned_queries,
         spared=spare,
         activation=activation,
+        head=head,
     )
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device)
@@ -190,9 +204,9 @@ def _read(source: str, fields: FieldMap, most: int, seed: int) -> list[Document]
 
 def _told(plan: Plan) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
-    head = "the checkpoint has no vocabulary head: one tied to its word embeddings is added\n" if plan.adds_head else ""
     return (
-        f"{head}{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
+        f"{_ADDED[plan.adds_head]}"
+        f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
         f"{plan.recipe.steps:,} steps of {plan.recipe.batch} pairs at {plan.step_seconds:.2f} s: "
         f"about {plan.seconds / 60:.0f} min in all"
     )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import TEXTS, masked_lm, sparse_encoder
-from family_checkpoints import decoder, dense, encoder, lsr_mlm, sparterm
+from family_checkpoints import decoder, dense, encoder, lsr_mlm, sparterm, terms
 from gte_checkpoint import gte
 from test_training_step import largest_tensor
 
@@ -61,6 +61,9 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "electra": lambda folder: encoder("electra", folder).folder,
     "lsr-mlm": lambda folder: lsr_mlm(folder).folder,
     "gte": lambda folder: gte(folder, packed=False).folder,
+    "unicoil": lambda folder: terms(folder, "bert", "unicoil").folder,
+    "bge-m3": lambda folder: terms(folder, "xlm-roberta", "bge-m3").folder,
+    "lsr-mlp": lambda folder: terms(folder, "bert", "lsr").folder,
     "gemma2": partial(two_sided, "gemma2"),
     "qwen3": partial(two_sided, "qwen3"),
 }

@@ -89,7 +89,7 @@ def test_a_dense_encoder_is_adapted_by_the_command(tmp_path: Path) -> None:
     assert "int8 would differ too much" in done.output, "random weights do not bear it"
     manifest = SparseEncoder.load(tmp_path / "new").bundle.manifest
     assert (manifest.family, manifest.max_length, manifest.precision) == ("masked-lm", LENGTH, "fp32")
-    assert manifest.origin.checkpoint == "dense with a tied head, adapted by osplade adapt"
+    assert manifest.origin.checkpoint == "dense with a head added, adapted by osplade adapt"
 
 
 def _documents() -> list[str]:

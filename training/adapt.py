@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import MINED, Material, lessons
 from opensearch_splade.training.recipe import Recipe
+from opensearch_splade.training.scalar_head import add_scalar_head, has_scalar_head
 from opensearch_splade.training.tied_head import add_tied_head, needs_head
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.trainer import StepReport, Trainer
@@ -72,7 +75,7 @@ class Plan:
         recipe: With as many steps as the budget allows.
         step_seconds: Of one step here.
         seconds: Of everything, about.
-        adds_head: Whether the checkpoint is an encoder without a vocabulary head, which is given one.
+        adds_head: What kind of head the checkpoint is given, if any.
     """
 
     documents: int
@@ -81,7 +84,7 @@ class Plan:
     recipe: Recipe
     step_seconds: float
     seconds: float
-    adds_head: bool = False
+    adds_head: Literal["vocabulary", "scalar"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def make_plan(assignment: Assignment, material: Material) -> Plan:
             f"{len(material.documents):,} documents gave {len(pairs)} questions: too few to learn from and to watch."
         )
     kept = assignment.work / RECIPE
-    adds_head = needs_head(checkpoint_of(assignment))
+    adds_head = _lacks(checkpoint_of(assignment), recipe)
     with tempfile.TemporaryDirectory() as folder:
         step = _step_seconds(_student(assignment, recipe, Path(folder)), recipe, material)
     watch = step * (len(material.held_back) + 300) / (3 * recipe.batch * (1 + recipe.negatives))
@@ -216,7 +219,7 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         checkpoint, table = Path(folder) / "checkpoint", Path(folder) / "query_weights.json"
         trainer.encoder.save(checkpoint)
         headed = (work / WITH_HEAD).exists()
-        origin = f"{Path(checkpoint_of(assignment)).name} with a tied head" if headed else before.origin.checkpoint
+        origin = f"{Path(checkpoint_of(assignment)).name} with a head added" if headed else before.origin.checkpoint
         write_table(table, trainer.query_weights())
         how = ExportOptions(
             kind=recipe.kind,
@@ -239,13 +242,22 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
             return export_bundle(str(checkpoint), assignment.out, replace(how, precision="fp32"), query_weights=weights)
 
 
+def _lacks(checkpoint: str, recipe: Recipe) -> Literal["vocabulary", "scalar"] | None:
+    """The head that a recipe asks for and the checkpoint has not."""
+    if recipe.head == "scalar":
+        return None if has_scalar_head(checkpoint) else "scalar"
+    return "vocabulary" if needs_head(checkpoint) else None
+
+
 def _student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEncoder:
     """The checkpoint to be trained; one without a head is given it in a folder of ``work``."""
     checkpoint = checkpoint_of(assignment)
-    if needs_head(checkpoint):
-        headed = work / WITH_HEAD
+    if lacks := _lacks(checkpoint, recipe):
+        headed, draft = work / WITH_HEAD, work / f"{WITH_HEAD}.part"
         if not headed.exists():
-            add_tied_head(checkpoint, headed)
+            shutil.rmtree(draft, ignore_errors=True)
+            (add_scalar_head if lacks == "scalar" else add_tied_head)(checkpoint, draft)
+            draft.rename(headed)
         checkpoint = str(headed)
     return TrainableEncoder(
         checkpoint,

@@ -35,6 +35,7 @@ class Recipe(BaseModel):
         balance: 0 is plain FLOPS, 1 divides each term's by its idf; see ``losses.idf_price``.
         query_penalty: Of siamese questions, as a multiple of the documents' penalty.
         spared: Documents of at most so many terms pay no penalty (l0 mask); ``None`` lets all pay.
+        head: ``scalar`` takes the checkpoint's body alone and gives it one weight per token of the text (uniCOIL).
         activation: For checkpoints that do not state theirs.
         learned_queries: Whether the query weights are learned too, beginning with the idf.
         seed: Of everything that is drawn.
@@ -62,6 +63,7 @@ class Recipe(BaseModel):
     balance: Share = 0.5
     query_penalty: Weight = 1.0
     spared: Annotated[float, Field(gt=0)] | None = None
+    head: Literal["vocabulary", "scalar"] = "vocabulary"
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0

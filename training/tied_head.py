@@ -9,20 +9,19 @@ have in common is taken off by the decoder's bias, which is then lowered until t
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from opensearch_splade.errors import CheckpointError
-from opensearch_splade.onnx_models.checkpoint import Checkpoint, read_optional
+from opensearch_splade.onnx_models.checkpoint import Checkpoint
 from opensearch_splade.onnx_models.graph import quiet
 from opensearch_splade.onnx_models.look import Look
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.parity import parity_texts
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
 from opensearch_splade.onnx_models.torch_loading import load_pretrained, make_from_config
+from opensearch_splade.training.checkpoint_files import copy_tokenizer
 
 START_TERMS, _PASSAGE = 256, 64
 """Terms before training of a text of so many tokens: enough for the gradient to reach, few enough to be worth it."""
@@ -60,14 +59,7 @@ def add_tied_head(checkpoint: str, out: Path) -> None:
     if not _holds_head(source):
         _begin(model, *_transform(model, source), texts)
     model.save_pretrained(out, safe_serialization=True)
-    for path in [*source.tokenizer_folder.glob("*token*"), *source.tokenizer_folder.glob("vocab*")]:
-        shutil.copyfile(path, out / path.name)
-    if (source.folder / "README.md").is_file():  # says the licence
-        shutil.copyfile(source.folder / "README.md", out / "README.md")
-    said = read_optional(out / "tokenizer_config.json")
-    if source.max_length:
-        said["model_max_length"] = source.max_length
-    (out / "tokenizer_config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
+    copy_tokenizer(source, out)
 
 
 def _holds_head(checkpoint: Checkpoint) -> bool:

@@ -20,6 +20,7 @@ from opensearch_splade.training.activations import activate
 from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
 from opensearch_splade.training.max_scores import max_scores
+from opensearch_splade.training.scalar_head import scalar_weights
 from opensearch_splade.training.sum_scores import sum_scores
 from opensearch_splade.training.torch_device import torch_device
 from opensearch_splade.types import SparseVectors
@@ -101,7 +102,16 @@ class TrainableEncoder:
         with self._autocast():
             states = self._body.states(ids, mask)
         states = states.to(self._body.weight.dtype)
-        return self._pooled(states, self._counted(ids, mask), columns)
+        counts = self._counted(ids, mask)
+        if self._body.scalar:
+            return self._scalar(states, counts, ids, columns)
+        return self._pooled(states, counts, columns)
+
+    def _scalar(self, states: Any, counts: Any, ids: Any, columns: Any) -> Any:
+        """States to the weights of the texts' own tokens."""
+        scores = (states @ self._body.weight.T + self._body.bias).squeeze(2)
+        weights = scalar_weights(scores, counts, ids, self._activate, self._body.vocabulary) * self._kept
+        return weights if columns is None else weights[:, columns]
 
     def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
         """States ``(batch, length, hidden)`` of positions, some of which count, to weights."""
