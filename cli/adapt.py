@@ -98,6 +98,10 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 )
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
 @click.option("--batch", type=click.IntRange(2), default=24, show_default=True, help="Pairs of a step.")
+@click.option("--lora", type=click.IntRange(1), metavar="RANK", help="Train adapters of that rank; for large models.")
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest. [default: 1e-4, with --lora 1e-3]"
+)
 @click.option(
     "--cached", type=click.IntRange(1), metavar="TEXTS", help="Encode so many at once: large batches, small memory."
 )
@@ -129,6 +133,8 @@ def adapt(
     head: Literal["vocabulary", "scalar"],
     steps: int,
     batch: int,
+    lora: int | None,
+    learning_rate: float | None,
     cached: int | None,
     precision: Literal["fp32", "bf16"] | None,
     budget: float | None,
@@ -164,6 +170,8 @@ def adapt(
         kind=kind,
         steps=steps,
         batch=batch,
+        lora=lora,
+        learning_rate=learning_rate or (1e-3 if lora else 1e-4),
         cached=cached,
         precision=precision or ("fp32" if device.kind == "cpu" else "bf16"),
         terms=terms,

@@ -38,7 +38,7 @@ def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     documents = [one for one in islice(read_source("pydoc:"), 150) if isinstance(one, Document)]
     material = Material.split(documents, make_pairs(documents))
     lesson, held = lessons(material, {"bm25": 1.0}, "bm25", folder / "teachers", Device())
-    encoder = TrainableEncoder(str(checkpoint), recipe.max_length)
+    encoder = TrainableEncoder(str(checkpoint), recipe.max_length, lora=recipe.lora, seed=recipe.seed)
     folder.mkdir(exist_ok=True)
     idf = count_idf(material.texts, encoder.tokenizer, encoder.vocabulary)
     return Trainer(encoder, idf, lesson, held, recipe, folder)

@@ -263,6 +263,8 @@ def _student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEnc
         checkpoint,
         recipe.max_length,
         activation=recipe.activation,
+        lora=recipe.lora,
+        seed=recipe.seed,
         device=assignment.device,
         precision=recipe.precision,
     )

@@ -24,6 +24,7 @@ class Recipe(BaseModel):
         precision: ``bf16`` runs the body in bfloat16 and the rest in float32; for GPUs.
         negatives: Mined documents beside each answer.
         max_length: Tokens of a text that are read while training.
+        lora: Rank of adapters that are trained in place of the weights; ``None`` trains the weights themselves.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
         kl: Weight of the distillation from the teachers' distribution.
         info_nce: Weight of the contrastive loss.
@@ -52,6 +53,7 @@ class Recipe(BaseModel):
     precision: Literal["fp32", "bf16"] = "fp32"
     negatives: Annotated[int, Field(ge=0)] = 1
     max_length: Annotated[int, Field(ge=8)] = 128
+    lora: Annotated[int, Field(gt=0)] | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     kl: Weight = 1.0
     info_nce: Weight = 0.2

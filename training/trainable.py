@@ -19,6 +19,7 @@ from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.training.activations import activate
 from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
+from opensearch_splade.training.lora import with_adapters
 from opensearch_splade.training.max_scores import max_scores
 from opensearch_splade.training.scalar_head import scalar_weights
 from opensearch_splade.training.sum_scores import sum_scores
@@ -37,6 +38,8 @@ class TrainableEncoder:
         checkpoint: A folder or hub id of a family that ``bodies`` knows.
         max_length: Tokens a text is truncated to, special tokens included.
         activation: For checkpoints that do not state theirs; ``log1p`` by default, as with the exporter.
+        lora: Rank of adapters that are trained in place of the weights.
+        seed: Of the adapters.
         device: Where it is trained.
         precision: ``bf16`` runs the body in bfloat16; the head stays in float32.
 
@@ -57,11 +60,14 @@ class TrainableEncoder:
         max_length: int,
         *,
         activation: Activation | None = None,
+        lora: int | None = None,
+        seed: int = 0,
         device: Device = _CPU,
         precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         self._checkpoint = open_checkpoint(checkpoint)
-        self._body = load_body(self._checkpoint)
+        body = load_body(self._checkpoint)
+        self._body = body if lora is None else with_adapters(body, lora, seed)
         import torch
 
         self.device = torch_device(device)
