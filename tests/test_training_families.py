@@ -177,6 +177,8 @@ def test_the_l0_mask_spares_documents_that_are_sparse_already() -> None:
     assert weights.grad is not None
     assert not weights.grad[0].any()
     assert weights.grad[1, :3].all()
+    drawn = over(weights, 2, torch.tensor([1.0, 1.0, 1.0, 5.0]))
+    assert drawn[0].any(), "its last column stands for five"
 
 
 def test_gradients_of_the_sum_are_those_of_differences() -> None:

@@ -104,7 +104,7 @@ class TrainableEncoder:
             token_ids: Of each text, special tokens included.
             columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
-        ids, mask = (one.to(self.device) for one in _padded(token_ids))
+        ids, mask = (one.to(self.device) for one in padded(token_ids))
         with self._autocast():
             states = self._body.states(ids, mask)
         states = states.to(self._body.weight.dtype)
@@ -163,7 +163,8 @@ class TrainableEncoder:
         save_checkpoint(self._checkpoint, folder, self._body.write)
 
 
-def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    """Token ids and mask of texts, each of shape ``(texts, longest)``."""
     import torch
 
     longest = max(1, *map(len, token_ids))  # a text may be empty
