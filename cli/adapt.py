@@ -97,11 +97,9 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     help="scalar: one weight per token of the text, no expansion (uniCOIL).",
 )
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
-@click.option("--batch", type=click.IntRange(2), default=24, show_default=True, help="Pairs of a step.")
+@click.option("--batch", type=click.IntRange(2), help="Pairs of a step. [default: 24]")
 @click.option("--lora", type=click.IntRange(1), metavar="RANK", help="Train adapters of that rank; for large models.")
-@click.option(
-    "--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest. [default: 1e-4, with --lora 1e-3]"
-)
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest.")
 @click.option(
     "--cached", type=click.IntRange(1), metavar="TEXTS", help="Encode so many at once: large batches, small memory."
 )
@@ -132,7 +130,7 @@ def adapt(
     activation: Literal["log1p", "log1p_log1p"] | None,
     head: Literal["vocabulary", "scalar"],
     steps: int,
-    batch: int,
+    batch: int | None,
     lora: int | None,
     learning_rate: float | None,
     cached: int | None,
@@ -166,21 +164,22 @@ def adapt(
     console = Console(stderr=True)
     if learned_queries and kind == "siamese":
         raise click.UsageError("--learned-queries is for --kind inference-free: a siamese model has no table.")
-    recipe = Recipe(
-        kind=kind,
-        steps=steps,
-        batch=batch,
-        lora=lora,
-        learning_rate=learning_rate or (1e-3 if lora else 1e-4),
-        cached=cached,
-        precision=precision or ("fp32" if device.kind == "cpu" else "bf16"),
-        terms=terms,
-        seed=seed,
-        learned_queries=learned_queries,
-        spared=spare,
-        activation=activation,
-        head=head,
-    )
+    said = {
+        "kind": kind,
+        "steps": steps,
+        "batch": batch,
+        "lora": lora,
+        "learning_rate": learning_rate,
+        "cached": cached,
+        "precision": precision or ("fp32" if device.kind == "cpu" else "bf16"),
+        "terms": terms,
+        "seed": seed,
+        "learned_queries": learned_queries,
+        "spared": spare,
+        "activation": activation,
+        "head": head,
+    }
+    recipe = Recipe.model_validate({name: value for name, value in said.items() if value is not None})
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device)
     with console.status("reading documents and making questions of them ..."):

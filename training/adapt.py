@@ -218,7 +218,7 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         checkpoint, table = Path(folder) / "checkpoint", Path(folder) / "query_weights.json"
         trainer.encoder.save(checkpoint)
-        headed = (work / WITH_HEAD).exists()
+        headed = _lacks(checkpoint_of(assignment), recipe) is not None
         origin = f"{Path(checkpoint_of(assignment)).name} with a head added" if headed else before.origin.checkpoint
         write_table(table, trainer.query_weights())
         how = ExportOptions(
