@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 from checkpoints import TEXTS, dense_encoder, masked_lm
+from click.testing import CliRunner
 from test_training import small_bert
 
+from opensearch_splade.cli.main import main
 from opensearch_splade.errors import CheckpointError
 from opensearch_splade.ingest.sources import read_source
-from opensearch_splade.onnx_models import DenseEncoder, Device
+from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.training.dense_imitation import imitate, overlap
 from opensearch_splade.training.recipe import Recipe
@@ -66,6 +69,24 @@ def test_a_dense_student_comes_to_rank_as_bm25_does(tmp_path: Path) -> None:
     imitate(student, teacher, questions, texts, recipe, lambda _, loss: losses.append(loss))
     assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
     assert shared() > before + 0.1
+
+
+def test_the_command_makes_a_dense_bundle(tmp_path: Path) -> None:
+    """From documents to a bundle that encodes, with both overlaps; a dense teacher is refused."""
+    folder = tmp_path / "dense"
+    dense_encoder(masked_lm("bert", tmp_path / "bert"), folder, pooling="mean", normalize=True)
+    call = ["imitate", "pydoc:", "--documents", "60", "--checkpoint", str(folder), "--out", str(tmp_path / "new")]
+    done = CliRunner().invoke(main, [*call, "--teacher", "bm25", "--steps", "3", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert 0 <= told["before"] <= 1 >= told["after"] >= 0
+    assert told["questions"] > 0
+    bundle = Bundle.open(tmp_path / "new")
+    assert bundle.manifest.origin.checkpoint == "dense, trained by osplade imitate to rank as bm25"
+    assert DenseEncoder.load(bundle.folder).encode(["read a csv file"]).shape == (1, 32)
+    refused = CliRunner().invoke(main, [*call, "--teacher", "minilm-l6"])
+    assert refused.exit_code == 1
+    assert "is not sparse" in refused.output
 
 
 def test_a_sparse_checkpoint_is_no_dense_student(tmp_path: Path) -> None:

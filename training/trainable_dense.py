@@ -38,6 +38,7 @@ class TrainableDense:
         precision: ``bf16`` runs the body in bfloat16.
 
     Attributes:
+        licence: The checkpoint's, where its card says so.
         tokenizer: The checkpoint's, truncating.
 
     Raises:
@@ -58,6 +59,7 @@ class TrainableDense:
         self._checkpoint = open_checkpoint(checkpoint, dense=True)
         if self._checkpoint.kind != "dense":
             raise CheckpointError(f"{self._checkpoint.name} is not dense: it has no modules.json with Pooling.")
+        self.licence = self._checkpoint.licence
         body = _body(self._checkpoint)
         self._body = body if lora is None else with_adapters(body, lora, seed)
         import torch
