@@ -187,14 +187,14 @@ def adapt(
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
         material = gather(read, learned, measured, seed)
-        plan = make_plan(job, material)
+        plan = make_plan(job, [material])
     if dry_run:
         click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))
         return
     if not as_json:
         click.echo(_told(plan))
     with _bar(plan.recipe.steps, console) as tell:
-        done = run(job, material, plan.recipe, tell)
+        done = run(job, [material], plan.recipe, tell)
     if as_json:
         click.echo(orjson.dumps(_result(done)))
         return

@@ -19,29 +19,42 @@ from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.onnx_models.query_tables import count_idf
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.lessons import Material, lessons
+from opensearch_splade.training.lessons import Lessons, Material, lessons
+from opensearch_splade.training.nearest import nearest
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.teachers import DenseTeacher
 from opensearch_splade.training.trainable import TrainableEncoder
-from opensearch_splade.training.trainer import BEST, STATE, Lessons, StepReport, Trainer
+from opensearch_splade.training.trainer import BEST, STATE, StepReport, Trainer
 from opensearch_splade.training.training_state import load_state
 from opensearch_splade.types import Document
 
 pytestmark = pytest.mark.export
 
-RECIPE = Recipe(steps=50, batch=12, max_length=24, learning_rate=3e-3, watch_every=10, terms=300, patience=99)
+RECIPE = Recipe(
+    steps=50,
+    batch=3,
+    neighbours=3,
+    questions=60,
+    columns=400,
+    max_length=24,
+    learning_rate=3e-3,
+    watch_every=10,
+    terms=300,
+    patience=99,
+    precision="fp32",
+)
 
 
 def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     """A run on a few hundred entries of Python's documentation, taught by BM25."""
     documents = [one for one in islice(read_source("pydoc:"), 150) if isinstance(one, Document)]
     material = Material.split(documents, make_pairs(documents))
-    lesson, held = lessons(material, {"bm25": 1.0}, "bm25", folder / "teachers", Device())
     encoder = TrainableEncoder(str(checkpoint), recipe.max_length, lora=recipe.lora, seed=recipe.seed)
-    folder.mkdir(exist_ok=True)
     idf = count_idf(material.texts, encoder.tokenizer, encoder.vocabulary)
-    return Trainer(encoder, idf, lesson, held, recipe, folder)
+    lesson = lessons(material, {"bm25": 1.0}, "bm25", idf, folder / "teachers", Device())
+    folder.mkdir(exist_ok=True)
+    return Trainer(encoder, [lesson], idf, recipe, folder)
 
 
 @pytest.fixture(scope="module")
@@ -103,19 +116,22 @@ def test_training_finds_what_shares_no_word_with_the_question(tmp_path: Path) ->
     left, right = ([f"{side}{chr(97 + one // 6)}{chr(97 + one % 6)}" for one in range(30)] for side in ("le", "ri"))
     drawn = [chance.choice(30, 4, replace=False) for _ in range(260)]
     texts = [" ".join(left[word] for word in one) for one in drawn]
-    pairs = [
-        Pair(" ".join(right[word] for word in one), place, texts[place], "judged") for place, one in enumerate(drawn)
-    ]
+    pairs = [Pair(" ".join(right[word] for word in one), place, "judged") for place, one in enumerate(drawn)]
     meaning = np.zeros((260, 30), np.float32)
     for place, one in enumerate(drawn):
         meaning[place, one] = 1
     folder = small_bert(tmp_path / "student", texts + [pair.query for pair in pairs])
-    recipe = RECIPE.model_copy(update={"steps": 150, "watch_every": 50, "learning_rate": 5e-3, "terms": 12})
+    recipe = RECIPE.model_copy(
+        update={"steps": 150, "watch_every": 50, "learning_rate": 5e-3, "terms": 12, "columns": None}
+    )
     encoder = TrainableEncoder(str(folder), recipe.max_length)
-    places, none = np.arange(260), np.full((220, 1), -1, np.int32)
-    lesson = Lessons(pairs[:220], texts, places, none, [DenseTeacher(1.0, meaning[:220], meaning)])
+    places, teacher = np.arange(260), DenseTeacher(1.0, meaning[:220], meaning)
+    near = nearest([teacher], list(range(220)), places, 20)
+    documents = [Document(str(place), text) for place, text in enumerate(texts)]
     held = HeldBack(pairs[220:], texts[220:] + texts[:220], np.roll(places, 40))
-    run = Trainer(encoder, dict.fromkeys(encoder.vocabulary.ids, 1.0), lesson, held, recipe, tmp_path)
+    idf = dict.fromkeys(encoder.vocabulary.ids, 1.0)
+    lesson = Lessons(pairs[:220], documents, places, list(range(220)), near, [teacher], idf, held)
+    run = Trainer(encoder, [lesson], idf, recipe, tmp_path)
     told = list[StepReport]()
     run.run(told.append)
     assert run.first < 0.2
@@ -156,7 +172,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 def test_a_state_of_another_recipe_is_refused(checkpoint: Path, whole: tuple[Path, list[StepReport], float]) -> None:
     """Two recipes in one folder would be neither; the error names the file and what to do."""
     with pytest.raises(TrainingError, match=r"state\.safetensors is of a run with another recipe; remove it"):
-        trainer(checkpoint, whole[0], RECIPE.model_copy(update={"batch": 8}))
+        trainer(checkpoint, whole[0], RECIPE.model_copy(update={"batch": 4}))
 
 
 def test_time_that_is_used_up_ends_it(checkpoint: Path, tmp_path: Path) -> None:

@@ -6,26 +6,30 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from opensearch_splade.errors import BundleError, ParityError, TrainingError
+from opensearch_splade.evaluation.exact import ExactIndex
 from opensearch_splade.evaluation.significance import confidence_intervals, randomisation_test
 from opensearch_splade.onnx_models import Bundle, Device, SparseEncoder
 from opensearch_splade.onnx_models.bundle import Precision, TableKind
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.training.columns import Columns
 from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.lessons import MINED, Material, lessons
-from opensearch_splade.training.recipe import Recipe
+from opensearch_splade.training.lessons import Lessons, Material, lessons
+from opensearch_splade.training.recipe import Recipe, TrainingPrecision
 from opensearch_splade.training.scalar_head import add_scalar_head, has_scalar_head
+from opensearch_splade.training.teacher_cache import BM25
 from opensearch_splade.training.tied_head import add_tied_head, needs_head
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.trainer import StepReport, Trainer
@@ -33,8 +37,10 @@ from opensearch_splade.training.trainer import StepReport, Trainer
 RECIPE = "recipe.json"
 WITH_HEAD = "with-head"
 """Folder of a checkpoint that was given a vocabulary head."""
-_TEACHING = 0.02
-"""Seconds that teachers and negatives cost a text, roughly: a plan is no promise."""
+_TEACHING, _SHORT = 0.01, 0.2
+"""Seconds that a model costs a document, roughly, and the part of it that a question costs: a plan is no promise."""
+_ASKED = 5
+"""Terms that a question of a batch adds to its columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,44 +123,64 @@ class Adapted:
     steps: int
 
 
-def make_plan(assignment: Assignment, material: Material) -> Plan:
+def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     """Measures a step here and says how long everything would take.
 
     Raises:
         TrainingError: Too few questions could be made.
         BundleError: The bundle does not say where its weights can be had.
     """
-    recipe, pairs = assignment.recipe, [*material.trained, *material.held_back]
-    if len(material.trained) < 2 or not material.held_back:
-        raise TrainingError(
-            f"{len(material.documents):,} documents gave {len(pairs)} questions: too few to learn from and to watch."
-        )
-    kept = assignment.work / RECIPE
+    for one in materials:
+        if len(one.trained) < 2 or not one.held_back:
+            count = len(one.trained) + len(one.held_back)
+            raise TrainingError(
+                f"{len(one.documents):,} documents gave {count} questions: too few to learn from and to watch."
+            )
+    recipe = _begun(assignment) or assignment.recipe
     adds_head = _lacks(checkpoint_of(assignment), recipe)
     with tempfile.TemporaryDirectory() as folder:
-        step = _step_seconds(_student(assignment, recipe, Path(folder)), recipe, material)
-    watch = step * (len(material.held_back) + 300) / (3 * recipe.batch * (1 + recipe.negatives))
+        speeds = {
+            one: _step_seconds(
+                _student(assignment, recipe.model_copy(update={"precision": one}), Path(folder)), recipe, materials
+            )
+            for one in _precisions(recipe)
+        }
+    precision = min(speeds, key=speeds.__getitem__)
+    held = sum(len(one.held_back) for one in materials)
+    documents = sum(len(one.documents) for one in materials)
+    step = speeds[precision]
+    watch = step * (4 * held + 1000 * len(materials)) / (3 * recipe.batch * (1 + recipe.neighbours))
     each = step + watch / recipe.watch_every
-    if assignment.seconds is not None:
-        recipe = recipe.model_copy(update={"steps": max(1, min(recipe.steps, int(assignment.seconds / each)))})
-    if kept.exists():  # a run goes on with the steps that it began with
-        began = Recipe.model_validate_json(kept.read_bytes())
-        if began.model_copy(update={"steps": recipe.steps}) == recipe:
-            recipe = began
-    preparing = _TEACHING * (len(material.documents) + len(pairs)) * max(1, len(assignment.teachers) - 1)
-    kinds = Counter[str](pair.kind for pair in pairs)
-    total = preparing + each * recipe.steps + _TEACHING * 2 * len(material.held_back)
-    return Plan(len(material.documents), dict(kinds), len(material.held_back), recipe, step, total, adds_head)
+    steps = recipe.steps if assignment.seconds is None else max(1, int(assignment.seconds / each))
+    recipe = recipe.model_copy(update={"precision": precision, "steps": steps})
+    kinds = Counter[str](pair.kind for one in materials for pair in [*one.trained, *one.held_back])
+    read = documents + _SHORT * kinds.total()
+    preparing = _TEACHING * read * len(dict.fromkeys([assignment.bundle, *assignment.teachers, BM25]))
+    return Plan(documents, dict(kinds), held, recipe, step, preparing + each * steps + _TEACHING * 8 * held, adds_head)
+
+
+def _begun(assignment: Assignment) -> Recipe | None:
+    """The recipe of a run that is gone on with, if it is this one: its steps and precision stay as they are."""
+    kept = assignment.work / RECIPE
+    if not kept.exists():
+        return None
+    began = Recipe.model_validate_json(kept.read_bytes())
+    asked = assignment.recipe
+    free = {"precision": asked.precision} | ({"steps": asked.steps} if assignment.seconds is not None else {})
+    return began if began.model_copy(update=free) == asked else None
 
 
 def adapt(
-    assignment: Assignment, material: Material, recipe: Recipe, on_step: Callable[[StepReport], None] = lambda _: None
+    assignment: Assignment,
+    materials: Sequence[Material],
+    recipe: Recipe,
+    on_step: Callable[[StepReport], None] = lambda _: None,
 ) -> Adapted:
     """Trains, exports and compares.
 
     Args:
         assignment: What.
-        material: Documents and questions.
+        materials: Documents and questions of each source.
         recipe: Of the plan.
         on_step: Called after each step.
 
@@ -165,33 +191,47 @@ def adapt(
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     student = _student(assignment, recipe, work)
-    idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
-    lesson, held = lessons(
-        material,
-        assignment.teachers,
-        assignment.bundle,
-        work / "teachers",
-        assignment.device,
-        mined=MINED if recipe.negatives else 0,
-    )
-    trainer = Trainer(student, idf, lesson, held, recipe, work)
+    idfs = [count_idf(one.texts, student.tokenizer, student.vocabulary) for one in materials]
+    idf = count_idf([text for one in materials for text in one.texts], student.tokenizer, student.vocabulary)
+    taught = [
+        lessons(one, assignment.teachers, assignment.bundle, own, work / "teachers", assignment.device, recipe.seed)
+        for one, own in zip(materials, idfs, strict=True)
+    ]
+    trainer = Trainer(student, taught, idf, recipe, work)
     trainer.run(on_step, assignment.seconds)
     bundle = _exported(assignment, trainer, work)
-    old = SparseEncoder.load(assignment.bundle, assignment.device)
-    if recipe.kind == "inference-free":
-        table = count_idf(material.texts, old.tokenizer, old.vocabulary)
-        old = SparseEncoder.load(assignment.bundle, assignment.device, table, table_kind="idf")
-    new = SparseEncoder.load(bundle.folder, assignment.device)
-    sides = [measured(encoder, held) for encoder in (old, new)]
-    differences = np.array(sides[1][1]) - np.array(sides[0][1])
+    sides, differences = _compared(assignment, bundle, taught)
     [interval] = confidence_intervals(differences[:, None])
-    return Adapted(bundle, sides[0][0], sides[1][0], interval, randomisation_test(differences), trainer.step)
+    return Adapted(bundle, *sides, interval, randomisation_test(differences), trainer.step)
+
+
+def _compared(
+    assignment: Assignment, bundle: Bundle, taught: Sequence[Lessons]
+) -> tuple[tuple[Side, Side], npt.NDArray[np.float64]]:
+    """Both bundles on all held-back questions, with the idf of each source, and the differences of nDCG@10."""
+    found: list[list[tuple[Side, list[float]]]] = [[], []]
+    for one in taught:
+        for place, name in enumerate((assignment.bundle, str(bundle.folder))):
+            encoder = SparseEncoder.load(name, assignment.device)
+            if encoder.query_side == "inference-free" and encoder.bundle.manifest.query_weights != "table":
+                texts = [document.passage for document in one.documents]
+                idf = count_idf(texts, encoder.tokenizer, encoder.vocabulary)  # the old one may have other words
+                encoder = SparseEncoder.load(name, assignment.device, idf, table_kind="idf")
+            found[place].append(measured(encoder, one.held))
+    scores = [np.concatenate([each for _, each in side]) for side in found]
+    sides = [
+        Side(float(each.mean()), float(np.mean([one.terms for one, _ in side])), side[0][0].bytes)
+        for side, each in zip(found, scores, strict=True)
+    ]
+    return (sides[0], sides[1]), scores[1] - scores[0]
 
 
 def measured(encoder: SparseEncoder, held: HeldBack) -> tuple[Side, list[float]]:
     """A bundle on held-back questions, and each question's nDCG@10."""
     documents = encoder.encode_documents(held.texts)
-    found = held.ndcg(encoder.encode_queries([pair.query for pair in held.pairs]), documents)
+    index = ExactIndex([""] * len(held.texts), documents)
+    asked = encoder.encode_queries([pair.query for pair in held.pairs])
+    found = held.ndcg(np.array([index.scores(*row) for row in asked]))
     terms = len(documents.weights) / max(1, len(documents))
     return Side(sum(found) / max(1, len(found)), terms, encoder.bundle.size), found
 
@@ -266,18 +306,26 @@ def _student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEnc
         lora=recipe.lora,
         seed=recipe.seed,
         device=assignment.device,
-        precision=recipe.precision,
+        precision=recipe.precision or "fp32",
     )
 
 
-def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, material: Material) -> float:
-    """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    texts = sorted((pair.text for pair in material.trained), key=len)
-    ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.negatives))
-    chunks = [partial(encoder, chunk) for chunk in cut(ids, recipe.cached or len(ids))]
+def _precisions(recipe: Recipe) -> Sequence[TrainingPrecision]:
+    return (recipe.precision,) if recipe.precision else ("fp32", "bf16")
+
+
+def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, materials: Sequence[Material]) -> float:
+    """Seconds of forward and backward, the best of three tries on texts of middling length."""
+    texts = sorted((text for one in materials for text in one.texts), key=len)
+    ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.neighbours))
+    width = len(encoder.vocabulary.features)
+    siamese = recipe.kind == "siamese" or recipe.columns is None
+    count = None if siamese else _ASKED * recipe.questions + (recipe.columns or 0)
+    columns = Columns.drawn([], width, count, np.random.default_rng(0)).ids.to(encoder.device)
+    chunks = [partial(encoder, chunk, columns) for chunk in cut(ids, recipe.cached or len(ids))]
     taken: list[float] = []
-    for _ in range(2):
+    for _ in range(3):
         began = time.monotonic()
         backward(chunks, lambda vectors: vectors.mean(0).square().sum(), cached=recipe.cached is not None)
         taken.append(time.monotonic() - began)
-    return 1.15 * min(taken)  # the optimizer and the losses
+    return 1.3 * min(taken)  # the optimizer, the teachers and the losses

@@ -30,12 +30,14 @@ def inference_free(table: Any, asked: Sequence[Sequence[int]], columns: Any = No
     """
     import torch
 
-    rows = torch.tensor([row for row, ids in enumerate(asked) for _ in ids], device=table.device)
-    tokens = torch.tensor([token for ids in asked for token in ids], device=table.device)
-    weights = torch.zeros(len(asked), len(table), dtype=table.dtype, device=table.device)
-    if len(tokens):
-        weights = weights.index_put((rows, tokens), table[tokens])
-    return weights if columns is None else weights[:, columns]
+    places = torch.full((len(table),), -1, device=table.device)
+    ids = torch.arange(len(table), device=table.device) if columns is None else columns
+    places[ids] = torch.arange(len(ids), device=table.device)
+    rows = torch.tensor([row for row, one in enumerate(asked) for _ in one], dtype=torch.int64, device=table.device)
+    tokens = torch.tensor([token for one in asked for token in one], dtype=torch.int64, device=table.device)
+    kept = places[tokens] >= 0
+    weights = torch.zeros(len(asked), len(ids), dtype=table.dtype, device=table.device)
+    return weights.index_put((rows[kept], places[tokens[kept]]), table[tokens[kept]])
 
 
 def siamese(encoder: TrainableEncoder, asked: Sequence[Sequence[int]], columns: Any = None) -> Any:

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.evaluation.exact import ExactIndex
 from opensearch_splade.training.pseudo_queries import Pair
-from opensearch_splade.types import SparseVectors
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +26,16 @@ class HeldBack:
     texts: Sequence[str]
     groups: npt.NDArray[np.int64]
 
-    def ndcg(self, questions: SparseVectors, documents: SparseVectors) -> list[float]:
-        """nDCG@10 of each question; with one answer it is ``1 / log2(1 + rank)``."""
-        index = ExactIndex([""] * len(self.texts), documents)
+    def ndcg(self, scores: npt.NDArray[np.floating]) -> list[float]:
+        """nDCG@10 of each question; with one answer it is ``1 / log2(1 + rank)``.
+
+        Args:
+            scores: Shape ``(pairs, texts)``.
+        """
         found: list[float] = []
-        for place, row in enumerate(questions):
-            scores = index.scores(*row)
-            others = scores[self.groups != self.groups[place]]
+        for place, row in enumerate(scores):
+            others = row[self.groups != self.groups[place]]
             # Ties count against it: a document without any term is not found.
-            rank = 1 + int((others >= scores[place]).sum())
+            rank = 1 + int((others >= row[place]).sum())
             found.append(1 / math.log2(1 + rank) if rank <= 10 else 0.0)
         return found

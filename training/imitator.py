@@ -70,7 +70,12 @@ def make_imitator(
     if len(material.trained) < 2 or not material.held_back:
         raise TrainingError(f"{len(material.documents):,} documents gave too few questions to learn from and to watch.")
     student = TrainableDense(
-        checkpoint, recipe.max_length, lora=recipe.lora, seed=recipe.seed, device=device, precision=recipe.precision
+        checkpoint,
+        recipe.max_length,
+        lora=recipe.lora,
+        seed=recipe.seed,
+        device=device,
+        precision=recipe.precision or "fp32",
     )
     texts, shown = material.texts, material.texts[:_WATCHED]
     asked, held = ([pair.query for pair in one] for one in (material.trained, material.held_back))

@@ -7,23 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.negatives import mine
+from opensearch_splade.training.nearest import nearest
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
+from opensearch_splade.training.shown import shown
 from opensearch_splade.training.teacher_cache import BM25, load_teacher
-from opensearch_splade.training.trainer import Lessons
+from opensearch_splade.training.teachers import Teacher
 from opensearch_splade.types import Document
 
 HELD_BACK, MOST_HELD_BACK = 0.1, 300
 """Share of the documents that are watched instead of trained on, and how many at most."""
-_STRANGERS = 300
-"""Documents among which a held-back question looks for its answer, besides the other answers."""
-MINED = 4
-"""Hard negatives that are kept of a question; a step draws from them."""
+_STRANGERS, _WRONG = 700, 3
+"""Documents among which a held-back question looks for its answer, besides the other answers: any, and the best wrong
+ones of each question, without which it would be found by anything."""
+_BEGINNINGS, _NEAR = 10_000, 40
+"""Questions that may begin a batch, and how many documents near each are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ def gather(
     if judged:
         places = {document.id: place for place, document in enumerate(documents)}
         given = [
-            Pair(text, places[one], documents[places[one]].passage, "judged")
+            Pair(text, places[one], "judged")
             for query, text in judged.queries.items()
             for one, grade in judged.qrels[query].items()
             if grade > 0 and one in places
@@ -76,31 +79,73 @@ def gather(
     return Material.split(documents, pairs)
 
 
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What is learned from, of one source.
+
+    Attributes:
+        pairs: Questions and answers; place ``i`` is the teachers' question ``i``.
+        documents: All of them, by the pairs' ``document``.
+        groups: Group of each document: copies share one.
+        begin: Places of the pairs that may begin a batch.
+        near: Documents near each of these; see ``nearest``.
+        teachers: May be none where ``kl`` and ``margin_mse`` are 0.
+        idf: Feature to query weight, counted over these documents.
+        held: Questions to watch.
+    """
+
+    pairs: Sequence[Pair]
+    documents: Sequence[Document]
+    groups: npt.NDArray[np.int64]
+    begin: Sequence[int]
+    near: npt.NDArray[np.int32]
+    teachers: Sequence[Teacher]
+    idf: Mapping[str, float]
+    held: HeldBack
+
+
 def lessons(
-    material: Material, teachers: Mapping[str, float], student: str, cache: Path, device: Device, *, mined: int = MINED
-) -> tuple[Lessons, HeldBack]:
+    material: Material,
+    teachers: Mapping[str, float],
+    student: str,
+    idf: Mapping[str, float],
+    cache: Path,
+    device: Device,
+    seed: int = 0,
+) -> Lessons:
     """What is trained on, and what is watched.
 
     Args:
         material: Documents and questions.
         teachers: ``bm25`` or a bundle, to its weight.
-        student: The bundle as it is before training; mines negatives beside BM25.
+        student: The bundle as it is before training; finds near documents beside BM25 and the teachers.
+        idf: Feature to query weight, counted over these documents.
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
-        mined: Hard negatives of a question.
+        seed: Of what is drawn.
     """
-    texts, asked = material.texts, [pair.query for pair in material.trained]
+    texts, pairs = material.texts, material.trained
     copies = groups(texts)
+    asked = [pair.query for pair in pairs]
     taught = [load_teacher(name, weight, asked, texts, cache, device) for name, weight in teachers.items()]
-    names = dict.fromkeys((BM25, student)) if mined else ()
-    miners = [load_teacher(name, 1.0, asked, texts, cache, device) for name in names]
-    negatives = mine(miners, [pair.document for pair in material.trained], copies, mined)
-    return Lessons(material.trained, texts, copies, negatives, taught), _watched(material, texts, copies)
+    drawn = np.random.default_rng(seed).permutation(len(pairs))
+    begin = sorted([*(place for place in drawn if pairs[place].kind == "judged"), *drawn[:_BEGINNINGS].tolist()])
+    begin = [int(place) for place in dict.fromkeys(begin)]
+    # Near documents are looked for with the held-back questions too: among them these look for their answer.
+    both = [*(pairs[place] for place in begin), *material.held_back]
+    names = dict.fromkeys((BM25, student, *teachers))
+    models = [load_teacher(name, 1.0, [one.query for one in both], texts, cache, device) for name in names]
+    near = nearest(models, [pair.document for pair in both], copies, _NEAR)
+    held = _watched(material, near[len(begin) :], copies)
+    return Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught, idf, held)
 
 
-def _watched(material: Material, texts: Sequence[str], copies: np.typing.NDArray[np.int64]) -> HeldBack:
-    answers = [pair.document for pair in material.held_back]
-    others = np.setdiff1d(np.arange(len(texts)), answers)
-    strangers = np.random.default_rng(1).permutation(others)[:_STRANGERS].tolist()
-    shown = [pair.text for pair in material.held_back] + [texts[place] for place in strangers]
-    return HeldBack(material.held_back, shown, copies[[*answers, *strangers]])
+def _watched(material: Material, near: npt.NDArray[np.int32], copies: npt.NDArray[np.int64]) -> HeldBack:
+    held = material.held_back
+    answers = [pair.document for pair in held]
+    wrong = near[:, :_WRONG]
+    strangers = np.random.default_rng(1).permutation(len(copies))[:_STRANGERS]
+    others = np.setdiff1d(np.concatenate([wrong[wrong >= 0], strangers]), answers).tolist()
+    hidden = [shown(material.documents[pair.document], [pair])[0] for pair in held]
+    texts = material.texts
+    return HeldBack(held, hidden + [texts[place] for place in others], copies[[*answers, *others]])

@@ -1,7 +1,7 @@
 """Losses: what a batch of scores and weights is to become. Scores are ``(queries, documents)``.
 
-Query ``i`` has document ``i`` as its answer. ``known`` says which pairs count: a document that answers another query
-of the batch as well (itself again, or a copy) is no negative of it.
+``answers`` is the column of each query's answer, shape ``(queries,)``. ``known``, of the shape of ``scores``, says
+which pairs count: a copy of the answer is no negative of it.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Any
 _NOTHING = -1e9  # finite: a row of nothing else still has a softmax
 
 
-def info_nce(scores: Any, known: Any, temperature: float = 1.0) -> Any:
+def info_nce(scores: Any, known: Any, answers: Any, temperature: float = 1.0) -> Any:
     """Cross entropy of the answer among all documents of the batch (van den Oord et al., arXiv 1807.03748)."""
     import torch
 
     logits = (scores / temperature).masked_fill(~known, _NOTHING)
-    return torch.nn.functional.cross_entropy(logits, torch.arange(len(scores), device=scores.device))
+    return torch.nn.functional.cross_entropy(logits, answers)
 
 
 def kl_divergence(scores: Any, teacher: Any, known: Any) -> Any:
@@ -31,26 +31,28 @@ def kl_divergence(scores: Any, teacher: Any, known: Any) -> Any:
     return torch.nn.functional.kl_div(student, wanted, reduction="batchmean", log_target=True)
 
 
-def margin_mse(scores: Any, teacher: Any, known: Any) -> Any:
+def margin_mse(scores: Any, teacher: Any, known: Any, answers: Any) -> Any:
     """Squared difference of student's and teacher's margins of the answer over the others (arXiv 2010.02666)."""
     import torch
 
     own = torch.arange(len(scores), device=scores.device)
     others = known.clone()
-    others[own, own] = False
-    margins, wanted = (one[own, own, None] - one for one in (scores, teacher))
+    others[own, answers] = False
+    margins, wanted = (one[own, answers, None] - one for one in (scores, teacher))
     return ((margins - wanted) ** 2)[others].mean() if bool(others.any()) else scores.sum() * 0
 
 
-def flops(weights: Any, price: Any = None) -> Any:
+def flops(weights: Any, price: Any = None, counts: Any = None) -> Any:
     """Squared mean weight of each term over the batch, summed (Paria et al., arXiv 2004.05665).
 
     Args:
-        weights: Shape ``(documents, vocabulary)``.
-        price: Shape ``(vocabulary,)``: what a term's mean is multiplied by before it is squared. See ``idf_price``.
+        weights: Shape ``(documents, columns)``.
+        price: Shape ``(columns,)``: what a term's mean is multiplied by before it is squared. See ``idf_price``.
+        counts: Shape ``(columns,)``: how many columns each stands for, where some were drawn. See ``Columns``.
     """
     mean = weights.mean(0)
-    return ((mean if price is None else mean * price) ** 2).sum()
+    squared = (mean if price is None else mean * price) ** 2
+    return squared.sum() if counts is None else (squared * counts).sum()
 
 
 def over(weights: Any, spared: float, counts: Any = None) -> Any:

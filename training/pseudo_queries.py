@@ -1,13 +1,15 @@
 """Pseudo-queries: questions made of the documents themselves, where nobody has asked or judged any.
 
-Of each document up to four, as far as it has them:
+Of each document, as far as it has them:
 
-* its *title*. For every other document it is hidden from the text, so that both are learned: to match and to expand;
-* its *first sentence* and its *anchor sentence* (the one of most idf a word), hidden from the text: what is left must
-  answer it (the inverse cloze task; Lee et al., arXiv 1906.00300);
-* a *span* of three to five words next to each other with the most idf, as short questions are.
+* its *title*;
+* its first, its last and its *anchor sentence* (the one of most idf a word);
+* two *spans* of three to six words next to each other, those with the most idf of some that are drawn;
+* three to seven single *words* of it, drawn with their idf as chance, as short questions are.
 
-Questions asked of two documents, and questions like one that will be measured, are left out.
+Titles and sentences are hidden from their document half of the time when it is shown (``shown``): what is left must
+answer them (the inverse cloze task; Lee et al., arXiv 1906.00300). Questions asked of two documents, and questions like
+one that will be measured, are left out.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ from opensearch_splade.evaluation.made_questions import sentences
 from opensearch_splade.training.near_duplicates import groups
 from opensearch_splade.types import Document
 
-Kind = Literal["title", "first", "anchor", "span", "judged"]
-_SPAN = (3, 5)
-_LEAST_LEFT = 8  # words that a document must have besides the sentence that is hidden
+Kind = Literal["title", "sentence", "span", "words", "judged"]
+_SENTENCE, _SPAN, _WORDS = (5, 40), (3, 6), (3, 7)
+"""Words of a question, at least and at most."""
+_SPANS, _DRAWN = 2, 8
+"""Spans of a document, and how many are drawn for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,17 @@ class Pair:
     Attributes:
         query: The question.
         document: Place of the answer among the documents.
-        text: The answer as the student reads it, without what was hidden.
         kind: How the question was made; ``judged`` where people did.
     """
 
     query: str
     document: int
-    text: str
     kind: Kind
+
+    @property
+    def made(self) -> bool:
+        """Whether the question stands in its document, so that no teacher's opinion of that one says anything."""
+        return self.kind != "judged"
 
 
 def make_pairs(documents: Sequence[Document], measured: Iterable[str] = (), seed: int = 0) -> list[Pair]:
@@ -54,7 +61,7 @@ def make_pairs(documents: Sequence[Document], measured: Iterable[str] = (), seed
     Args:
         documents: What will be searched.
         measured: Questions that the model will be judged by.
-        seed: Decides which titles are hidden.
+        seed: Another one makes other spans and words.
     """
     having = Counter(word for document in documents for word in set(words(document.passage)))
     # A word of one document would find it alone: a typing error, a number.
@@ -80,7 +87,8 @@ def without_measured(pairs: Sequence[Pair], measured: Iterable[str]) -> list[Pai
 def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[list[Pair], list[Pair]]:
     """Pairs to train on and pairs to watch: all questions of a document are on one side, by the hash of its text.
 
-    Of a held-back document one question is kept, and ``most`` in all; the rest is not used at all.
+    Of a held-back document one question is kept, and ``most`` in all; the rest is not used at all. Spans and words are
+    not kept: they stand in the text as they are, and everything finds them.
     """
     trained: list[Pair] = []
     held: dict[int, Pair] = {}
@@ -88,6 +96,8 @@ def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[lis
         draw = _draw(pair.query if pair.kind == "judged" else f"document {pair.document}")
         if draw >= share:
             trained.append(pair)
+        elif pair.kind in {"span", "words"}:
+            continue
         elif pair.document not in held or _draw(pair.query) < _draw(held[pair.document].query):
             held[pair.document] = pair
     chosen = sorted(held.values(), key=lambda pair: _draw(pair.query))[:most]
@@ -97,29 +107,47 @@ def split_held_back(pairs: Sequence[Pair], share: float, most: int) -> tuple[lis
 
 def _of(place: int, document: Document, idf: dict[str, float], seed: int) -> Iterator[Pair]:
     title, text = " ".join(document.title.split()), " ".join(document.text.split())
+    chance = np.random.default_rng(int(_draw(f"{seed} {document.id}") * 2**48))
     if len(words(title)) > 1 and text:
-        hidden = int(_draw(f"{seed} {document.id}") * 2) == 1 and len(words(text)) >= _LEAST_LEFT
-        yield Pair(title, place, text if hidden else document.passage, "title")
-    found = sentences(document.text)
-    chosen: dict[str, Kind] = {}
-    if found:
-        chosen[found[0]] = "first"
-        best = max(found, key=lambda one: (float(np.mean([idf.get(word, 0.0) for word in words(one)])), one))
-        chosen.setdefault(best, "anchor")
-    for sentence, kind in chosen.items():
-        rest = f"{title} {text.replace(sentence, ' ')}".strip()
-        if len(words(rest)) >= _LEAST_LEFT:
-            yield Pair(sentence, place, rest, kind)
-    if span := _span(words(text), idf, _draw(f"span {seed} {document.id}")):
-        yield Pair(span, place, document.passage, "span")
+        yield Pair(title, place, "title")
+    for sentence in _sentences(document.text, idf):
+        yield Pair(sentence, place, "sentence")
+    tokens = words(document.passage)
+    for span in _spans(tokens, idf, chance):
+        yield Pair(span, place, "span")
+    if drawn := _words(tokens, idf, chance):
+        yield Pair(drawn, place, "words")
 
 
-def _span(tokens: Sequence[str], idf: dict[str, float], draw: float) -> str:
-    length = _SPAN[0] + int(draw * (_SPAN[1] - _SPAN[0] + 1))
-    runs = [tokens[start : start + length] for start in range(len(tokens) - length + 1)]
-    # fsum: of a set, whose order is another in every process, and the questions must not be
-    worth = [math.fsum(idf.get(word, 0.0) for word in set(run)) for run in runs]
-    return " ".join(runs[int(np.argmax(worth))]) if runs and max(worth) > 0 else ""
+def _sentences(text: str, idf: dict[str, float]) -> list[str]:
+    found = [" ".join(one.split()) for one in sentences(text)]
+    fit = [one for one in found if _SENTENCE[0] <= len(words(one)) <= _SENTENCE[1]]
+    if not fit:
+        return []
+    telling = max(fit, key=lambda one: (float(np.mean([idf.get(word, 0.0) for word in words(one)])), one))
+    return list(dict.fromkeys([fit[0], telling, fit[-1]]))
+
+
+def _spans(tokens: Sequence[str], idf: dict[str, float], chance: np.random.Generator) -> Iterator[str]:
+    for _ in range(_SPANS):
+        length = int(chance.integers(_SPAN[0], _SPAN[1] + 1))
+        if len(tokens) <= length:
+            return
+        starts = chance.integers(0, len(tokens) - length + 1, _DRAWN).tolist()
+        runs = [tokens[start : start + length] for start in starts]
+        # fsum: of a set, whose order is another in every process, and the questions must not be
+        worth = [math.fsum(idf.get(word, 0.0) for word in set(run)) for run in runs]
+        if max(worth) > 0:
+            yield " ".join(runs[int(np.argmax(worth))])
+
+
+def _words(tokens: Sequence[str], idf: dict[str, float], chance: np.random.Generator) -> str:
+    telling = [word for word in dict.fromkeys(tokens) if idf.get(word, 0.0) > 0]
+    count = int(chance.integers(_WORDS[0], _WORDS[1] + 1))
+    if len(telling) <= count:
+        return ""
+    weights = np.array([idf[word] for word in telling])
+    return " ".join(chance.choice(telling, count, replace=False, p=weights / weights.sum()).tolist())
 
 
 def _asked_once(pairs: Sequence[Pair]) -> list[Pair]:

@@ -10,6 +10,7 @@ from opensearch_splade.training.teachers import Normalisation
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+TrainingPrecision = Literal["fp32", "bf16"]
 
 
 class Recipe(BaseModel):
@@ -17,12 +18,16 @@ class Recipe(BaseModel):
 
     Attributes:
         kind: Whether questions are looked up in a table (``inference-free``) or encoded by the student (``siamese``).
-        steps: Optimizer steps at most.
-        batch: Pairs of a step.
+        steps: Optimizer steps; a budget changes them while it runs.
+        batch: Neighbourhoods of a step; see ``neighbourhoods``.
+        neighbours: Documents of one, besides the answer.
+        questions: Of a step, at most.
+        columns: Terms that a step computes besides those of its questions; ``None`` is all. See ``columns``.
+        hidden: Share of the titles and sentences asked that are hidden from their document.
         cached: Texts that are encoded at once: a large batch in the memory of a small one, at the price of encoding
             twice (``gradient_cache``). ``None`` encodes a batch in one go.
-        precision: ``bf16`` runs the body in bfloat16 and the rest in float32; for GPUs.
-        negatives: Mined documents beside each answer.
+        precision: ``bf16`` multiplies in bfloat16, weights and gradients stay in float32: for GPUs, and for processors
+            that know it. ``None``: whichever is faster here, which the plan then says.
         max_length: Tokens of a text that are read while training.
         lora: Rank of adapters that are trained in place of the weights; ``None`` trains the weights themselves.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
@@ -47,21 +52,24 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["inference-free", "siamese"] = "inference-free"
-    steps: Annotated[int, Field(gt=0)] = 400
-    batch: Annotated[int, Field(gt=1)] = 24
+    steps: Annotated[int, Field(gt=0)] = 1500
+    batch: Annotated[int, Field(gt=0)] = 6
+    neighbours: Annotated[int, Field(gt=0)] = 5
+    questions: Annotated[int, Field(gt=0)] = 256
+    columns: Annotated[int, Field(gt=0)] | None = 4000
+    hidden: Share = 0.5
+    max_length: Annotated[int, Field(ge=8)] = 192
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     cached: Annotated[int, Field(gt=0)] | None = None
-    precision: Literal["fp32", "bf16"] = "fp32"
-    negatives: Annotated[int, Field(ge=0)] = 1
-    max_length: Annotated[int, Field(ge=8)] = 128
+    precision: TrainingPrecision | None = None
     lora: Annotated[int, Field(gt=0)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
-    scale: Weight = 20.0
+    scale: Weight = 15.0
     normalisation: Normalisation = "min-max"
     terms: Annotated[float, Field(gt=0)] | None = 200.0
-    penalty: Weight = 1e-3
+    penalty: Weight = 2e-3
     balance: Share = 0.5
     query_penalty: Weight = 1.0
     spared: Annotated[float, Field(gt=0)] | None = None
@@ -69,7 +77,7 @@ class Recipe(BaseModel):
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0
-    watch_every: Annotated[int, Field(gt=0)] = 50
+    watch_every: Annotated[int, Field(gt=0)] = 150
     patience: Annotated[int, Field(gt=0)] = 6
 
     @model_validator(mode="after")

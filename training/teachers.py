@@ -6,6 +6,7 @@ all, are a product of them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -79,23 +80,39 @@ class SparseTeacher:
 
 
 def ensemble(
-    teachers: Sequence[Teacher], queries: Sequence[int], documents: Sequence[int], how: Normalisation = "min-max"
+    teachers: Sequence[Teacher],
+    queries: Sequence[int],
+    documents: Sequence[int],
+    how: Normalisation = "min-max",
+    known: npt.NDArray[np.bool_] | None = None,
 ) -> Scores:
-    """The teachers' weighted mean, each normalised per question over these documents: in [0, 1] for ``min-max``."""
+    """The teachers' weighted mean, each normalised per question over these documents: in [0, 1] for ``min-max``.
+
+    ``known`` is as in ``normalise``.
+    """
     total = sum(teacher.weight for teacher in teachers)
     return sum(
-        (normalise(one.scores(queries, documents), how) * np.float32(one.weight / total) for one in teachers),
+        (normalise(one.scores(queries, documents), how, known) * np.float32(one.weight / total) for one in teachers),
         np.zeros((len(queries), len(documents)), np.float32),
     )
 
 
-def normalise(scores: Scores, how: Normalisation) -> Scores:
-    """Each row to [0, 1] or to mean 0 and deviation 1; a row of equal scores to zeros: it has no opinion."""
-    if how == "min-max":
-        least, spread = scores.min(1, keepdims=True), np.ptp(scores, axis=1, keepdims=True)
-    else:
-        least, spread = scores.mean(1, keepdims=True), scores.std(1, keepdims=True)
-    found: Scores = ((scores - least) / np.where(spread > 1e-9, spread, np.inf)).astype(np.float32)
+def normalise(scores: Scores, how: Normalisation, known: npt.NDArray[np.bool_] | None = None) -> Scores:
+    """Each row to [0, 1] or to mean 0 and deviation 1; a row of equal scores to zeros: it has no opinion.
+
+    Where ``known``, of the same shape, is false, a score has no part in the scale of its row, and becomes 0.
+    """
+    scores = scores.astype(np.float64)
+    if known is not None:
+        scores = np.where(known, scores, np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of rows that have no number
+        if how == "min-max":
+            least = np.nanmin(scores, 1, keepdims=True)
+            spread = np.nanmax(scores, 1, keepdims=True) - least
+        else:
+            least, spread = np.nanmean(scores, 1, keepdims=True), np.nanstd(scores, 1, keepdims=True)
+    found: Scores = np.nan_to_num((scores - least) / np.where(spread > 1e-9, spread, np.inf)).astype(np.float32)
     return found
 
 

@@ -2,6 +2,7 @@
 
 A fixed weight leaves 50 terms with one collection and 500 with another. Here its logarithm follows the distance between
 terms wanted and terms counted, both as logarithms: proportional to it, and to its change, so that it brakes in time.
+What is wanted moves, too: from the terms that the model had to the goal, so that it is never far away.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_GAIN, _BRAKE, _MEMORY = 0.04, 0.8, 0.9
+_GAIN, _BRAKE, _MEMORY = 0.01, 0.8, 0.95
 _LEAST, _MOST = 1e-6, 1.0
-_FASTEST = 0.05
+_FASTEST = 0.02
 """Of the logarithm in a step: a penalty that grows faster than the model can follow leaves it empty."""
+_REACHED = 0.4
+"""Share of the run in which the goal moves, evenly in its logarithm, from what the model has to what is wanted."""
 
 
 @dataclass(slots=True)
@@ -22,20 +25,29 @@ class TermTarget:
     Attributes:
         wanted: Terms of a document, on average; ``None`` keeps the weight as it is.
         weight: Of the penalty now.
+        first: Terms of a document in the first batch.
         seen: Terms of a document of late.
     """
 
     wanted: float | None
-    weight: float = 1e-3
+    weight: float = 2e-3
+    first: float | None = None
     seen: float | None = None
 
-    def update(self, terms: float) -> None:
-        """Moves the weight by what a batch of documents had on average."""
+    def update(self, terms: float, progress: float = 1.0) -> None:
+        """Moves the weight by what a batch of documents had on average.
+
+        Args:
+            terms: That.
+            progress: Share of the run that is over.
+        """
         terms = max(terms, 1.0)
+        self.first = self.first or terms
         before = terms if self.seen is None else self.seen
         self.seen = _MEMORY * before + (1 - _MEMORY) * terms
         if self.wanted is None:
             return
-        distance, change = math.log(self.seen / self.wanted), math.log(self.seen / before)
-        move = _GAIN * distance + _BRAKE * change
+        share = min(1.0, progress / _REACHED)
+        goal = math.log(self.first) + share * (math.log(self.wanted) - math.log(self.first))
+        move = _GAIN * (math.log(self.seen) - goal) + _BRAKE * math.log(self.seen / before)
         self.weight = min(_MOST, max(_LEAST, self.weight * math.exp(max(-_FASTEST, min(_FASTEST, move)))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
 from opensearch_splade.training.lora import with_adapters
 from opensearch_splade.training.max_scores import max_scores
+from opensearch_splade.training.recipe import TrainingPrecision
 from opensearch_splade.training.scalar_head import scalar_weights
 from opensearch_splade.training.sum_scores import sum_scores
 from opensearch_splade.training.torch_device import torch_device
@@ -41,7 +42,7 @@ class TrainableEncoder:
         lora: Rank of adapters that are trained in place of the weights.
         seed: Of the adapters.
         device: Where it is trained.
-        precision: ``bf16`` runs the body in bfloat16; the head stays in float32.
+        precision: ``bf16`` multiplies in bfloat16.
 
     Attributes:
         longest: Tokens that the checkpoint takes at most; ``None`` where it does not say.
@@ -63,7 +64,7 @@ class TrainableEncoder:
         lora: int | None = None,
         seed: int = 0,
         device: Device = _CPU,
-        precision: Literal["fp32", "bf16"] = "fp32",
+        precision: TrainingPrecision = "fp32",
     ) -> None:
         self._checkpoint = open_checkpoint(checkpoint)
         body = load_body(self._checkpoint)
@@ -72,7 +73,8 @@ class TrainableEncoder:
 
         self.device = torch_device(device)
         self._body.move(self.device)
-        self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=precision == "bf16")
+        self._half = precision == "bf16"
+        self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self._half)
         self.longest = self._checkpoint.max_length
         limit = min(max_length, self.longest or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
@@ -133,7 +135,7 @@ class TrainableEncoder:
         anything = counts.any(1)
         counts = counts.clone()
         counts[:, 0] |= ~anything  # a maximum needs a position, even where it is then dropped
-        scores = max_scores(states, counts, weight)
+        scores = max_scores(states, counts, weight, half=self._half)
         weights = self._activate(scores if bias is None else scores + bias)
         return weights * kept * anything[:, None]
 

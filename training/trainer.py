@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,44 +13,26 @@ import numpy as np
 import numpy.typing as npt
 
 from opensearch_splade.errors import TrainingError
-from opensearch_splade.onnx_models.query_weights import QueryWeights
-from opensearch_splade.onnx_models.sparse_rows import stack
-from opensearch_splade.training.asking import inference_free, question_ids, siamese
+from opensearch_splade.training.asking import inference_free, siamese
+from opensearch_splade.training.columns import Columns
+from opensearch_splade.training.course import Course, query_table
 from opensearch_splade.training.gradient_cache import backward, cut
-from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse, over
-from opensearch_splade.training.pseudo_queries import Pair
+from opensearch_splade.training.imitation import imitation
+from opensearch_splade.training.lessons import Lessons
+from opensearch_splade.training.losses import flops, over
 from opensearch_splade.training.recipe import Recipe
-from opensearch_splade.training.schedule import Schedule
-from opensearch_splade.training.teachers import Teacher, ensemble
 from opensearch_splade.training.term_target import TermTarget
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.training_state import load_state, save_state
-from opensearch_splade.types import SparseVectors
 
 STATE = "state.safetensors"
 BEST = "best.safetensors"
 _WARM_UP = 0.05
+_WATCHED = 32
+"""Texts that are encoded at once when nothing is learned."""
 _LONGEST_GRADIENT = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Lessons:
-    """What is learned from.
-
-    Attributes:
-        pairs: Questions and answers; place ``i`` is the teachers' question ``i``.
-        documents: All texts, by the pairs' ``document``.
-        groups: Group of each document: copies share one.
-        negatives: Of each pair the mined documents, ``-1`` where there are fewer.
-        teachers: May be none where ``kl`` and ``margin_mse`` are 0.
-    """
-
-    pairs: Sequence[Pair]
-    documents: Sequence[str]
-    groups: npt.NDArray[np.int64]
-    negatives: npt.NDArray[np.int32]
-    teachers: Sequence[Teacher]
+_PLANNED_EVERY = 20
+"""Steps after which a run with a budget counts anew how many still fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +41,7 @@ class StepReport:
 
     Attributes:
         step: Steps done.
+        steps: That will be done, as it looks now.
         loss: Of the last step, without the penalty.
         terms: Terms of a document of late.
         penalty: Weight of the penalty.
@@ -67,6 +50,7 @@ class StepReport:
     """
 
     step: int
+    steps: int
     loss: float
     terms: float
     penalty: float
@@ -79,9 +63,8 @@ class Trainer:
 
     Args:
         encoder: The student; holds the best weights when ``run`` has ended.
-        idf: Feature to query weight.
-        lessons: What is learned from.
-        held_back: What it is watched by.
+        lessons: What is learned from: of each source its own, by turns.
+        idf: Feature to query weight of all sources together, which is what ``query_weights`` begins with.
         recipe: How.
         folder: Where its states lie; a state found there is gone on with.
 
@@ -92,30 +75,22 @@ class Trainer:
     def __init__(
         self,
         encoder: TrainableEncoder,
-        idf: dict[str, float],
-        lessons: Lessons,
-        held_back: HeldBack,
+        lessons: Sequence[Lessons],
+        idf: Mapping[str, float],
         recipe: Recipe,
         folder: Path,
     ) -> None:
         import torch
 
-        if len(lessons.pairs) < 2:
-            raise TrainingError(f"{len(lessons.pairs)} questions could be made of these documents: too few to learn.")
         self.encoder, self.recipe, self._folder = encoder, recipe, folder
-        self._lessons, self._held = lessons, held_back
-        ids = encoder.tokenizer.encode
-        self._answers = ids([pair.text for pair in lessons.pairs])
-        self._asked = question_ids(encoder, [pair.query for pair in lessons.pairs], recipe.kind)
-        names = encoder.vocabulary.features
-        self._idf = torch.tensor([idf.get(name, 0.0) if name else 0.0 for name in names], device=encoder.device)
+        self._idf = query_table(idf, encoder)
         self._learned = torch.zeros_like(self._idf, requires_grad=recipe.learned_queries)
-        self._schedule = Schedule(list(map(len, self._answers)), recipe.batch, recipe.seed)
+        self._courses = [Course(one, encoder, recipe) for one in lessons]
         self._target = TermTarget(recipe.terms, recipe.penalty)
-        self._price = self._first_prices()
         self._trained = encoder.parameters() | ({"query_weights": self._learned} if recipe.learned_queries else {})
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
         self.step, self.seconds, self.best, self.first = 0, 0.0, -1.0, -1.0
+        self.steps, self.progress = recipe.steps, 0.0
         self._worse, self._last, self._loss, self._terms = 0, -1.0, 0.0, 0.0
         if (folder / STATE).exists():
             self._resume()
@@ -131,16 +106,21 @@ class Trainer:
         if self.step == 0 and self.first < 0:
             self.first = self._watch()
             self._save()
-        while self.step < self.recipe.steps and self._worse < self.recipe.patience:
-            if seconds is not None and time.monotonic() - began > seconds:
+        started = (time.monotonic() - began, self.step)
+        while self.step < self.steps and self._worse < self.recipe.patience:
+            gone = time.monotonic() - began
+            if seconds is not None and gone > seconds:
                 break
+            if seconds is not None and self.step - started[1] and self.step % _PLANNED_EVERY == 0:
+                each = (gone - started[0]) / (self.step - started[1])
+                self.steps = self.step + max(1, int((seconds - gone) / each))
             self._learn()
-            if self.step % self.recipe.watch_every == 0 or self.step == self.recipe.steps:
+            if self.step % self.recipe.watch_every == 0 or self.step == self.steps:
                 self._last = self._watch()
                 self.seconds = time.monotonic() - began
                 self._save()
             on_step(self.report())
-        if self.step % self.recipe.watch_every and self.step < self.recipe.steps:
+        if self.step % self.recipe.watch_every and self.step < self.steps:
             self._watch()
         best, _ = load_state(self._folder / BEST)
         self.encoder.load(best)
@@ -150,7 +130,9 @@ class Trainer:
     def report(self) -> StepReport:
         """How the run stands."""
         held = None if self._last < 0 else self._last
-        return StepReport(self.step, self._loss, self._target.seen or 0.0, self._target.weight, held, self.best)
+        return StepReport(
+            self.step, self.steps, self._loss, self._target.seen or 0.0, self._target.weight, held, self.best
+        )
 
     def query_weights(self) -> dict[str, float]:
         """Feature to weight: the idf, times what was learned."""
@@ -161,91 +143,84 @@ class Trainer:
     def _learn(self) -> None:
         import torch
 
-        recipe, lessons = self.recipe, self._lessons
+        recipe = self.recipe
+        self.progress += (1 - self.progress) / (self.steps - self.step)
         for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _slope(self.step, recipe.steps)
-        places = self._schedule.at(self.step)
-        hard = self._hard(places)
-        documents = [lessons.pairs[place].document for place in places] + hard
-        texts = [self._answers[place] for place in places]
-        texts += self.encoder.tokenizer.encode([lessons.documents[one] for one in hard])
-        asked = [self._asked[place] for place in places]
-        encoders = [partial(self.encoder, chunk) for chunk in cut(texts, recipe.cached or len(texts))]
+            group["lr"] = recipe.learning_rate * _slope(self.progress)
+        course = self._courses[self.step % len(self._courses)]
+        batch = course.batches.at(self.step)
+        read, gone = course.shown(batch, self.step, recipe.hidden)
+        texts = self.encoder.tokenizer.encode(read)
+        asked = [course.asked[place] for place in batch.pairs]
+        columns = self._columns(asked, course.batches.chance(self.step, 2))
+        encoders = [partial(self.encoder, one, columns.ids) for one in cut(texts, recipe.cached or len(texts))]
         if recipe.kind == "siamese":
-            encoders += [partial(siamese, self.encoder, chunk) for chunk in cut(asked, recipe.cached or len(asked))]
+            chunks = cut(asked, recipe.cached or len(asked))
+            encoders += [partial(siamese, self.encoder, one, columns.ids) for one in chunks]
 
         def loss(vectors: Any) -> Any:
             weights, questions = vectors[: len(texts)], vectors[len(texts) :]
             if recipe.kind == "inference-free":
-                questions = inference_free(self._idf * self._learned.exp(), asked)
-            imitation = self._imitation(questions @ weights.T, places, documents)
-            penalty = self._penalty(weights, questions)
-            self._terms = float((weights > 0).sum(1).float().mean())
-            self._loss = float(imitation.detach())
-            return imitation + self._target.weight * penalty
+                questions = inference_free(course.idf * self._learned.exp(), asked, columns.ids)
+            found = imitation(questions @ weights.T, batch, gone, course.lessons, recipe)
+            self._loss = float(found.detach())
+            self._terms = float(((weights > 0).float().mean(0) * columns.counts).sum())
+            return found + self._target.weight * self._penalty(weights, questions, columns, course.price[columns.ids])
 
         self._optimizer.zero_grad(set_to_none=True)
         backward(encoders, loss, cached=recipe.cached is not None)
         torch.nn.utils.clip_grad_norm_(self._trained.values(), _LONGEST_GRADIENT)
         self._optimizer.step()
-        self._target.update(self._terms)
         self.step += 1
+        self._target.update(self._terms, self.progress)
 
-    def _penalty(self, weights: Any, questions: Any) -> Any:
+    def _columns(self, asked: Sequence[Sequence[int]], chance: np.random.Generator) -> Columns:
+        width = len(self._idf)
+        if self.recipe.kind == "siamese":  # which terms a model will give a question nobody knows
+            asked, drawn = [], None
+        else:
+            drawn = self.recipe.columns
+        columns = Columns.drawn(asked, width, drawn, chance)
+        return Columns(columns.ids.to(self.encoder.device), columns.counts.to(self.encoder.device))
+
+    def _penalty(self, weights: Any, questions: Any, columns: Columns, price: Any) -> Any:
         recipe = self.recipe
-        penalty = flops(weights if recipe.spared is None else over(weights, recipe.spared), self._price)
+        paying = weights if recipe.spared is None else over(weights, recipe.spared, columns.counts)
+        penalty = flops(paying, price, columns.counts)
         if recipe.kind == "siamese":
-            penalty = penalty + recipe.query_penalty * flops(questions, self._price)
+            penalty = penalty + recipe.query_penalty * flops(questions, price, columns.counts)
         return penalty
 
-    def _imitation(self, scores: Any, places: list[int], documents: list[int]) -> Any:
-        import torch
-
-        recipe = self.recipe
-        groups = torch.from_numpy(self._lessons.groups[documents]).to(scores.device)
-        known = groups[None] != groups[: len(places), None]
-        known.fill_diagonal_(fill_value=True)
-        loss = recipe.info_nce * info_nce(scores, known) if recipe.info_nce else scores.sum() * 0
-        if recipe.kl or recipe.margin_mse:
-            taught = ensemble(self._lessons.teachers, places, documents, recipe.normalisation)
-            teacher = torch.from_numpy(taught).to(scores.device) * recipe.scale
-            loss = loss + recipe.kl * kl_divergence(scores, teacher, known)
-            if recipe.margin_mse:
-                loss = loss + recipe.margin_mse * margin_mse(scores, teacher, known)
-        return loss
-
-    def _hard(self, places: list[int]) -> list[int]:
-        chance, chosen = self._schedule.chance(self.step), list[int]()
-        for place in places:
-            mined = self._lessons.negatives[place]
-            mined = mined[mined >= 0]
-            count = min(self.recipe.negatives, len(mined))
-            chosen += chance.choice(mined, count, replace=False).tolist() if count else []
-        return chosen
-
-    def _first_prices(self) -> Any:
-        import torch
-
-        sample = self._schedule.at(0)
-        with torch.no_grad():
-            common = self.encoder([self._answers[place] for place in sample]).mean(0)
-        return idf_price(self._idf, common, self.recipe.balance)
-
     def _watch(self) -> float:
-        asked = self._held_questions([pair.query for pair in self._held.pairs])
-        scores = self._held.ndcg(asked, self.encoder.encode(self._held.texts))
-        found = sum(scores) / max(1, len(scores))
+        """Mean of the sources: a large one is no more than a small one."""
+        each = [np.mean(course.lessons.held.ndcg(self._held_scores(course))) for course in self._courses]
+        found = float(np.mean(each))
         self._worse = 0 if found > self.best else self._worse + 1
         if found > self.best:
             self.best = found
             save_state(self._folder / BEST, self._trained, {"step": self.step, "held_back": found})
         return found
 
-    def _held_questions(self, questions: list[str]) -> SparseVectors:
-        if self.recipe.kind == "siamese":
-            return self.encoder.encode(questions, query=True)
-        table = QueryWeights(self.query_weights(), self.encoder.vocabulary)
-        return _rows(table, self.encoder.tokenizer.encode(questions, special=False), self.encoder)
+    def _held_scores(self, course: Course) -> npt.NDArray[np.float32]:
+        """Of all held-back questions with all texts shown beside them."""
+        import torch
+
+        asked, texts = course.held_asked, course.lessons.held.texts
+        columns = None
+        if self.recipe.kind == "inference-free":
+            columns = torch.tensor(sorted({token for one in asked for token in one}), device=self.encoder.device)
+        ids = self.encoder.tokenizer.encode(texts)
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))
+        scores = np.empty((len(asked), len(ids)), np.float32)
+        with torch.no_grad():
+            if self.recipe.kind == "siamese":
+                questions = torch.cat([siamese(self.encoder, chunk) for chunk in cut(asked, _WATCHED)])
+            else:
+                questions = inference_free(course.idf * self._learned.exp(), asked, columns)
+            for places in cut(order, _WATCHED):
+                weights = self.encoder([ids[place] for place in places], columns)
+                scores[:, list(places)] = (questions @ weights.T).cpu().numpy()
+        return scores
 
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self._trained.items()}
@@ -255,9 +230,10 @@ class Trainer:
         values = {
             "recipe": self.recipe.model_dump(),
             "step": self.step,
+            "planned": [self.steps, self.progress],
             "seconds": self.seconds,
             "held_back": [self.first, self._last, self.best, self._worse],
-            "target": [self._target.weight, self._target.seen],
+            "target": [self._target.weight, self._target.first, self._target.seen],
         }
         save_state(self._folder / STATE, tensors, values)
 
@@ -281,16 +257,10 @@ class Trainer:
                 }
         self.step, self.seconds = values["step"], values["seconds"]
         self.first, self._last, self.best, self._worse = values["held_back"]
-        self._target.weight, self._target.seen = values["target"]
+        self.steps, self.progress = values["planned"]
+        self._target.weight, self._target.first, self._target.seen = values["target"]
 
 
-def _slope(step: int, steps: int) -> float:
+def _slope(progress: float) -> float:
     """Share of the highest learning rate."""
-    warm = max(1, int(steps * _WARM_UP))
-    return (step + 1) / warm if step < warm else (steps - step) / max(1, steps - warm)
-
-
-def _rows(table: QueryWeights, asked: Sequence[Sequence[int]], encoder: TrainableEncoder) -> SparseVectors:
-    ids = encoder.vocabulary.ids
-    rows = [sorted((ids[name], weight) for name, weight in table.weigh(tokens).items()) for tokens in asked]
-    return stack((np.array([i for i, _ in row], np.int32), np.array([w for _, w in row], np.float32)) for row in rows)
+    return progress / _WARM_UP if progress < _WARM_UP else (1 - progress) / (1 - _WARM_UP)
