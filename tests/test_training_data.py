@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opensearch_splade.training.negatives import mine
+from opensearch_splade.training.schedule import Schedule
 
 from opensearch_splade.evaluation.collection_split import normalised, words
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.training.lexical import Lexical
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.negatives import mine
 from opensearch_splade.training.pseudo_queries import make_pairs, split_held_back
-from opensearch_splade.training.schedule import Schedule
 from opensearch_splade.training.teacher_cache import load_teacher
 from opensearch_splade.training.teachers import SparseTeacher, ensemble, normalise
 from opensearch_splade.types import Document
