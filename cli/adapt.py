@@ -60,7 +60,11 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.command()
 @click.argument("source")
 @click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
-@click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
+@click.option(
+    "--checkpoint",
+    metavar="FOLDER",
+    help="Its weights as it was exported from, or any encoder to be given a head. [default: as it says]",
+)
 @click.option(
     "--kind",
     type=click.Choice(["inference-free", "siamese"]),
