@@ -32,6 +32,11 @@ if TYPE_CHECKING:
     from opensearch_splade.training.recipe import Recipe
     from opensearch_splade.training.trainer import StepReport
 
+_ADDED: dict[str | None, str] = {
+    None: "",
+    "vocabulary": "the checkpoint has no vocabulary head: one tied to its word embeddings is added\n",
+    "scalar": "the checkpoint's body is given a head of one weight per token of the text\n",
+}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -60,7 +65,11 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
-@click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
+@click.option(
+    "--checkpoint",
+    metavar="FOLDER",
+    help="Its weights as it was exported from, or any encoder to be given a head. [default: as it says]",
+)
 @click.option(
     "--kind",
     type=click.Choice(["inference-free", "siamese"]),
@@ -97,10 +106,17 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     type=click.Choice(["log1p", "log1p_log1p"]),
     help="Of a checkpoint that does not state its own. [default: log1p]",
 )
-@click.option("--steps", type=click.IntRange(1), default=1500, show_default=True, help="Steps, without --budget.")
 @click.option(
-    "--batch", type=click.IntRange(1), default=6, show_default=True, help="Neighbourhoods of 6 documents in a step."
+    "--head",
+    type=click.Choice(["vocabulary", "scalar"]),
+    default="vocabulary",
+    show_default=True,
+    help="scalar: one weight per token of the text, no expansion (uniCOIL).",
 )
+@click.option("--steps", type=click.IntRange(1), help="Steps, without --budget. [default: 1500]")
+@click.option("--batch", type=click.IntRange(1), help="Neighbourhoods of a step, of a few documents each. [default: 6]")
+@click.option("--lora", type=click.IntRange(1), metavar="RANK", help="Train adapters of that rank; for large models.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), help="At its highest. [default: 0.0005]")
 @click.option(
     "--cached", type=click.IntRange(1), metavar="TEXTS", help="Encode so many at once: large batches, small memory."
 )
@@ -149,8 +165,11 @@ def adapt(
     terms: float,
     spare: float | None,
     activation: Literal["log1p", "log1p_log1p"] | None,
-    steps: int,
-    batch: int,
+    head: Literal["vocabulary", "scalar"],
+    steps: int | None,
+    batch: int | None,
+    lora: int | None,
+    learning_rate: float | None,
     cached: int | None,
     precision: Literal["fp32", "bf16"] | None,
     recipe_file: Path | None,
@@ -191,6 +210,8 @@ def adapt(
         "kind": kind,
         "steps": steps,
         "batch": batch,
+        "lora": lora,
+        "learning_rate": learning_rate,
         "cached": cached,
         "precision": precision or (None if device.kind == "cpu" else "bf16"),
         "terms": terms,
@@ -198,6 +219,7 @@ def adapt(
         "learned_queries": learned_queries,
         "spared": spare,
         "activation": activation,
+        "head": head,
         "language": "english" if language == "english" else None,
     }
     recipe = _recipe(context, said, recipe_file)
@@ -232,7 +254,7 @@ def _recipe(context: click.Context, said: Mapping[str, Any], file: Path | None) 
     from opensearch_splade.training.recipe import Recipe
 
     if file is None:
-        return Recipe(**said)
+        return Recipe(**{name: value for name, value in said.items() if value is not None or name == "language"})
     named = {"spare": "spared"}
     given = {
         named.get(name, name): said[named.get(name, name)]
@@ -263,6 +285,7 @@ def _told(plan: Plan) -> str:
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
     recipe = plan.recipe
     return (
+        f"{_ADDED[plan.adds_head]}"
         f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
         f"{recipe.steps:,} steps of {recipe.batch * (1 + recipe.neighbours)} documents at {plan.step_seconds:.2f} s "
         f"({recipe.precision}): about {plan.seconds / 60:.0f} min in all"
@@ -280,8 +303,10 @@ def _outcome(done: Adapted, sources: Sequence[str], out: Path, terms: float) -> 
         if better
         else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
     )
+    unfit = "int8 would differ too much from what was trained, so it is fp32\n"
+    exact = unfit if done.bundle.manifest.precision == "fp32" else ""
     return (
-        f"{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
+        f"{exact}{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
         f"{done.bundle.manifest.fingerprint}, {done.steps:,} steps\n"
         f"held-back questions, nDCG@10: {done.old.ndcg:.3f} before, {done.new.ndcg:.3f} now "
         f"({change:+.3f}, 95 % {low:+.3f} to {high:+.3f}, p {done.p_value:.3f})\n"

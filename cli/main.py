@@ -27,6 +27,7 @@ class _Commands(LateGroup):
         "export",
         "export-index",
         "families",
+        "imitate",
         "ingest",
         "inspect",
         "make-questions",

@@ -50,7 +50,7 @@ def sparse_graph(
     checkpoint: Checkpoint, activation: Activation, precision: Precision, vocabulary: Vocabulary, form: HeadForm
 ) -> onnx.ModelProto:
     """``input_ids, attention_mask (batch, length) -> weights (batch, vocabulary)``, and the sparse outputs."""
-    with _quiet():
+    with quiet():
         loaded = family_of(checkpoint).load(checkpoint)
         graph = _export(loaded)
     if precision == "int8":
@@ -73,7 +73,7 @@ def sparse_graph(
 
 def dense_graph(checkpoint: Checkpoint, precision: Precision) -> tuple[onnx.ModelProto, int]:
     """``input_ids, attention_mask (batch, length) -> embedding (batch, dimension)``, and the dimension."""
-    with _quiet():
+    with quiet():
         loaded = family_of(checkpoint).load(checkpoint)
         graph = _export(loaded)
     if precision == "int8":
@@ -181,7 +181,7 @@ def _first(write: NodeWriter, states: str) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Tracing prints a page of warnings that say nothing to who exports; what matters is checked by parity."""
     names = ("onnxruntime.transformers", "optimum", "transformers", "torch.onnx", "fusion_base", "onnx_model")
     loggers = [logging.getLogger(name) for name in names]

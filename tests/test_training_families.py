@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import TEXTS, masked_lm, sparse_encoder
-from family_checkpoints import decoder, dense, encoder, lsr_mlm, sparterm
+from family_checkpoints import decoder, dense, encoder, lsr_mlm, sparterm, terms
 from gte_checkpoint import gte
 from test_training_step import largest_tensor
 
@@ -61,6 +61,9 @@ CASES: dict[str, Callable[[Path], Path]] = {
     "electra": lambda folder: encoder("electra", folder).folder,
     "lsr-mlm": lambda folder: lsr_mlm(folder).folder,
     "gte": lambda folder: gte(folder, packed=False).folder,
+    "unicoil": lambda folder: terms(folder, "bert", "unicoil").folder,
+    "bge-m3": lambda folder: terms(folder, "xlm-roberta", "bge-m3").folder,
+    "lsr-mlp": lambda folder: terms(folder, "bert", "lsr").folder,
     "gemma2": partial(two_sided, "gemma2"),
     "qwen3": partial(two_sided, "qwen3"),
 }
@@ -174,6 +177,8 @@ def test_the_l0_mask_spares_documents_that_are_sparse_already() -> None:
     assert weights.grad is not None
     assert not weights.grad[0].any()
     assert weights.grad[1, :3].all()
+    drawn = over(weights, 2, torch.tensor([1.0, 1.0, 1.0, 5.0]))
+    assert drawn[0].any(), "its last column stands for five"
 
 
 def test_gradients_of_the_sum_are_those_of_differences() -> None:

@@ -30,7 +30,7 @@ def contrastive(table: Any, ids: list[list[int]], weights: Any) -> Any:
     import torch
 
     scores = inference_free(table, [sorted(set(one)) for one in ids]) @ weights.T
-    return info_nce(scores, torch.ones_like(scores, dtype=torch.bool)) + 0.1 * flops(weights)
+    return info_nce(scores, torch.ones_like(scores, dtype=torch.bool), torch.arange(len(ids))) + 0.1 * flops(weights)
 
 
 @pytest.mark.parametrize("size", [1, 2, 100])
@@ -56,7 +56,7 @@ def test_a_chunked_step_has_the_gradient_of_the_whole(kind: str, size: int, tmp_
             def loss(vectors: Any) -> Any:
                 weights, asked = vectors[: len(ids)], vectors[len(ids) :]
                 known = torch.ones(len(ids), len(ids), dtype=torch.bool)
-                return info_nce(asked @ weights.T, known) + flops(asked)
+                return info_nce(asked @ weights.T, known, torch.arange(len(ids))) + flops(asked)
 
         else:
             loss = partial(contrastive, table, ids)

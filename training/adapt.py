@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.errors import BundleError, TrainingError
+from opensearch_splade.errors import BundleError, ParityError, TrainingError
 from opensearch_splade.evaluation.exact import ExactIndex
 from opensearch_splade.evaluation.significance import confidence_intervals, randomisation_test
 from opensearch_splade.onnx_models import Bundle, Device, SparseEncoder
@@ -27,11 +29,15 @@ from opensearch_splade.training.gradient_cache import backward, cut
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import Lessons, Material, lessons
 from opensearch_splade.training.recipe import Recipe, TrainingPrecision
+from opensearch_splade.training.scalar_head import add_scalar_head, has_scalar_head
 from opensearch_splade.training.teacher_cache import BM25
+from opensearch_splade.training.tied_head import add_tied_head, needs_head
 from opensearch_splade.training.trainable import TrainableEncoder
 from opensearch_splade.training.trainer import StepReport, Trainer
 
 RECIPE = "recipe.json"
+WITH_HEAD = "with-head"
+"""Folder of a checkpoint that was given a vocabulary head."""
 _TEACHING, _SHORT = 0.01, 0.2
 """Seconds that a model costs a document, roughly, and the part of it that a question costs: a plan is no promise."""
 _ASKED = 5
@@ -50,7 +56,7 @@ class Assignment:
         teachers: ``bm25`` or a bundle, to its weight.
         recipe: How.
         seconds: Wall-clock budget of the training.
-        precision: Of the new bundle.
+        precision: Of the new bundle; fp32 all the same where what was trained does not bear it.
         device: Where bundles run and the training does.
     """
 
@@ -76,6 +82,7 @@ class Plan:
         recipe: With as many steps as the budget allows.
         step_seconds: Of one step here.
         seconds: Of everything, about.
+        adds_head: What kind of head the checkpoint is given, if any.
     """
 
     documents: int
@@ -84,6 +91,7 @@ class Plan:
     recipe: Recipe
     step_seconds: float
     seconds: float
+    adds_head: Literal["vocabulary", "scalar"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,14 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
                 f"{len(one.documents):,} documents gave {count} questions: too few to learn from and to watch."
             )
     recipe = _begun(assignment) or assignment.recipe
-    speeds = {one: _step_seconds(assignment, recipe, materials, one) for one in _precisions(recipe)}
+    adds_head = _lacks(checkpoint_of(assignment), recipe)
+    with tempfile.TemporaryDirectory() as folder:
+        speeds = {
+            one: _step_seconds(
+                _student(assignment, recipe.model_copy(update={"precision": one}), Path(folder)), recipe, materials
+            )
+            for one in _precisions(recipe)
+        }
     precision = min(speeds, key=speeds.__getitem__)
     held = sum(len(one.held_back) for one in materials)
     documents = sum(len(one.documents) for one in materials)
@@ -142,7 +157,7 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     kinds = Counter[str](pair.kind for one in materials for pair in [*one.trained, *one.held_back])
     read = documents + _SHORT * kinds.total()
     preparing = _TEACHING * read * len(dict.fromkeys([assignment.bundle, *assignment.teachers, BM25]))
-    return Plan(documents, dict(kinds), held, recipe, step, preparing + each * steps + _TEACHING * 8 * held)
+    return Plan(documents, dict(kinds), held, recipe, step, preparing + each * steps + _TEACHING * 8 * held, adds_head)
 
 
 def _begun(assignment: Assignment) -> Recipe | None:
@@ -176,7 +191,7 @@ def adapt(
     work = assignment.work
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    student = _student(assignment, recipe)
+    student = _student(assignment, recipe, work)
     idfs = [count_idf(one.texts, student.tokenizer, student.vocabulary) for one in materials]
     idf = count_idf([text for one in materials for text in one.texts], student.tokenizer, student.vocabulary)
     taught = [
@@ -209,7 +224,9 @@ def _compared(
         for place, name in enumerate((assignment.bundle, str(bundle.folder))):
             encoder = SparseEncoder.load(name, assignment.device)
             if encoder.query_side == "inference-free" and encoder.bundle.manifest.query_weights != "table":
-                encoder = SparseEncoder.load(name, assignment.device, dict(one.idf), table_kind="idf")
+                texts = [document.passage for document in one.documents]
+                idf = count_idf(texts, encoder.tokenizer, encoder.vocabulary)  # the old one may have other words
+                encoder = SparseEncoder.load(name, assignment.device, idf, table_kind="idf")
             found[place].append(measured(encoder, one.held))
     scores = [np.concatenate([each for _, each in side]) for side in found]
     sides = [
@@ -251,27 +268,53 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
     with tempfile.TemporaryDirectory(dir=work) as folder:
         checkpoint, table = Path(folder) / "checkpoint", Path(folder) / "query_weights.json"
         trainer.encoder.save(checkpoint)
+        headed = _lacks(checkpoint_of(assignment), recipe) is not None
+        origin = f"{Path(checkpoint_of(assignment)).name} with a head added" if headed else before.origin.checkpoint
         write_table(table, trainer.query_weights())
         how = ExportOptions(
             kind=recipe.kind,
             precision=assignment.precision,
-            max_length=before.max_length,
+            max_length=min(before.max_length, trainer.encoder.longest or before.max_length),
             activation=recipe.activation,
             name=assignment.out.resolve().name,
-            origin=f"{before.origin.checkpoint}, adapted by osplade adapt",
-            licence=before.origin.licence,
+            origin=f"{origin}, adapted by osplade adapt",
+            licence=None if headed else before.origin.licence,
             replace=True,
         )
         kind: TableKind = "table" if recipe.learned_queries else "idf"
         weights = QueryTable(kind, file=table) if recipe.kind == "inference-free" else None
-        return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
+        try:
+            return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
+        except ParityError:
+            if how.precision == "fp32":
+                raise
+            # What was trained for an hour is not thrown away because it cannot be quantised.
+            return export_bundle(str(checkpoint), assignment.out, replace(how, precision="fp32"), query_weights=weights)
 
 
-def _student(assignment: Assignment, recipe: Recipe) -> TrainableEncoder:
+def _lacks(checkpoint: str, recipe: Recipe) -> Literal["vocabulary", "scalar"] | None:
+    """The head that a recipe asks for and the checkpoint has not."""
+    if recipe.head == "scalar":
+        return None if has_scalar_head(checkpoint) else "scalar"
+    return "vocabulary" if needs_head(checkpoint) else None
+
+
+def _student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEncoder:
+    """The checkpoint to be trained; one without a head is given it in a folder of ``work``."""
+    checkpoint = checkpoint_of(assignment)
+    if lacks := _lacks(checkpoint, recipe):
+        headed, draft = work / WITH_HEAD, work / f"{WITH_HEAD}.part"
+        if not headed.exists():
+            shutil.rmtree(draft, ignore_errors=True)
+            (add_scalar_head if lacks == "scalar" else add_tied_head)(checkpoint, draft)
+            draft.rename(headed)
+        checkpoint = str(headed)
     return TrainableEncoder(
-        checkpoint_of(assignment),
+        checkpoint,
         recipe.max_length,
         activation=recipe.activation,
+        lora=recipe.lora,
+        seed=recipe.seed,
         device=assignment.device,
         precision=recipe.precision or "fp32",
     )
@@ -281,11 +324,8 @@ def _precisions(recipe: Recipe) -> Sequence[TrainingPrecision]:
     return (recipe.precision,) if recipe.precision else ("fp32", "bf16")
 
 
-def _step_seconds(
-    assignment: Assignment, recipe: Recipe, materials: Sequence[Material], precision: TrainingPrecision
-) -> float:
-    """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    encoder = _student(assignment, recipe.model_copy(update={"precision": precision}))
+def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, materials: Sequence[Material]) -> float:
+    """Seconds of forward and backward, the best of three tries on texts of middling length."""
     texts = sorted((text for one in materials for text in one.texts), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.neighbours))
     width = len(encoder.vocabulary.features)

@@ -12,15 +12,17 @@ from typing import Any
 from opensearch_splade.errors import CheckpointError
 from opensearch_splade.onnx_models.checkpoint import Checkpoint, read_json
 from opensearch_splade.onnx_models.gte import gte_states, gte_weights
+from opensearch_splade.onnx_models.term_layouts import SPARSE_LINEAR
 from opensearch_splade.onnx_models.torch_loading import (
     backbone_source,
     fill_weights,
     load_pretrained,
     make_from_config,
+    one_row,
     read_tensors,
 )
 from opensearch_splade.onnx_models.torch_models import decoder_states
-from opensearch_splade.training.checkpoint_files import rewrite, save_model, write_tensors
+from opensearch_splade.training.checkpoint_files import rewrite, save_model, weight_files, write_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,7 @@ class Body:
         bias: One number a row of it, or ``None``.
         parameters: Everything that may be trained, by name; a tied projection comes once.
         write: Writes all weights as they are now into a folder, as files of the names that the checkpoint's have.
+        scalar: Whether the projection gives a token's own weight instead of one for each of the vocabulary.
         model: The torch module behind ``states``; ``None`` where it is a function of tensors.
         vocabulary: Columns of what comes out.
         softcap: See ``activations``.
@@ -46,6 +49,7 @@ class Body:
     model: Any
     vocabulary: int
     softcap: float | None = None
+    scalar: bool = False
 
     def move(self, device: Any) -> None:
         """Puts everything on a device; the parameters stay the same objects."""
@@ -83,7 +87,8 @@ def lsr_mlm(checkpoint: Checkpoint) -> Body:
     fill_weights(model, read_tensors(checkpoint.transformer), "model.", checkpoint)
 
     def write(model: Any, folder: Path) -> None:
-        rewrite(checkpoint.transformer, folder, {f"model.{name}": one for name, one in model.state_dict().items()})
+        tensors = {f"model.{name}": one for name, one in model.state_dict().items()}
+        rewrite(weight_files(checkpoint.transformer), folder, tensors)
 
     return _vocabulary(model, write)
 
@@ -135,6 +140,73 @@ def gte(checkpoint: Checkpoint) -> Body:
     )
 
 
+def unicoil(checkpoint: Checkpoint) -> Body:
+    """``bert.*`` and ``tok_proj.*``, either of them after ``coil_encoder.`` or not."""
+    files = weight_files(checkpoint.transformer)
+    tensors = {name.removeprefix("coil_encoder."): one for name, one in read_tensors(checkpoint.transformer).items()}
+    backbone = make_from_config("AutoModel", checkpoint, checkpoint.transformer)
+    fill_weights(backbone, tensors, "bert.", checkpoint)
+
+    def write(folder: Path, weight: Any, bias: Any) -> None:
+        named = {f"bert.{name}": one for name, one in backbone.state_dict().items()}
+        named |= {"tok_proj.weight": weight, "tok_proj.bias": bias}
+        rewrite(files, folder, named | {f"coil_encoder.{name}": one for name, one in named.items()})
+
+    return _scalar(backbone, one_row(tensors, "tok_proj", checkpoint), write)
+
+
+def bge_m3(checkpoint: Checkpoint) -> Body:
+    """An XLM-R folder and ``sparse_linear.safetensors``; what else lies beside it stays as it is."""
+    folder = checkpoint.transformer
+    heads = [path for path in weight_files(folder) if path.stem.endswith("_linear")]
+    files = [path for path in weight_files(folder) if path not in heads]
+    backbone = make_from_config("AutoModel", checkpoint, folder)
+    fill_weights(backbone, read_tensors(folder, files), "", checkpoint)
+
+    def write(folder: Path, weight: Any, bias: Any) -> None:
+        rewrite(files, folder, backbone.state_dict())
+        for path in heads:
+            rewrite([path], folder, {"weight": weight, "bias": bias} if path.name == SPARSE_LINEAR else {})
+
+    return _scalar(backbone, one_row(_named(read_tensors(folder, [folder / SPARSE_LINEAR])), "head", checkpoint), write)
+
+
+def lsr_mlp(checkpoint: Checkpoint) -> Body:
+    """The LSR framework's ``model.*`` and ``linear.*``."""
+    tensors = read_tensors(checkpoint.transformer)
+    backbone = make_from_config("AutoModel", checkpoint, backbone_source(checkpoint))
+    fill_weights(backbone, tensors, "model.", checkpoint)
+
+    def write(folder: Path, weight: Any, bias: Any) -> None:
+        named = {f"model.{name}": one for name, one in backbone.state_dict().items()}
+        rewrite(weight_files(checkpoint.transformer), folder, named | {"linear.weight": weight, "linear.bias": bias})
+
+    return _scalar(backbone, one_row(tensors, "linear", checkpoint), write)
+
+
+def _named(head: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"head.{name}": one for name, one in head.items()}
+
+
+def _scalar(backbone: Any, head: tuple[Any, Any], write: Callable[[Path, Any, Any], None]) -> Body:
+    """A backbone with a linear layer to one number."""
+    import torch
+
+    weight, bias = (torch.nn.Parameter(one) for one in head)
+    # A pooler stands behind the states and is never reached.
+    own = {name: one for name, one in backbone.named_parameters() if not name.startswith("pooler.")}
+    return Body(
+        states=lambda ids, mask: backbone(input_ids=ids, attention_mask=mask).last_hidden_state,
+        weight=weight,
+        bias=bias,
+        parameters=own | {"projection.weight": weight, "projection.bias": bias},
+        write=lambda folder: write(folder, weight, bias),
+        model=backbone,
+        vocabulary=backbone.get_input_embeddings().num_embeddings,
+        scalar=True,
+    )
+
+
 def _vocabulary(model: Any, save: Callable[[Any, Path], None]) -> Body:
     """A masked language model, its projection taken off while it is trained."""
     import torch
@@ -171,4 +243,7 @@ _BODIES: Mapping[str, Callable[[Checkpoint], Body]] = {
     "lsr-mlm": lsr_mlm,
     "gte": gte,
     "decoder": decoder,
+    "unicoil": unicoil,
+    "bge-m3": bge_m3,
+    "lsr-mlp": lsr_mlp,
 }

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opensearch_splade.onnx_models.checkpoint import Checkpoint
+from opensearch_splade.onnx_models.checkpoint import Checkpoint, read_optional
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.safetensors.index.json")
 
@@ -33,14 +34,31 @@ def save_model(model: Any, folder: Path) -> None:
     model.save_pretrained(folder, safe_serialization=True)
 
 
-def rewrite(source: Path, folder: Path, tensors: Mapping[str, Any]) -> None:
-    """The safetensors files of ``source`` in ``folder``, with the values of ``tensors`` under the names they have."""
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a transformer's folder, in order."""
+    return sorted(folder.glob("*.safetensors"))
+
+
+def rewrite(paths: Sequence[Path], folder: Path, tensors: Mapping[str, Any]) -> None:
+    """Safetensors files in another folder, with the values of ``tensors`` where a name is among them."""
     from safetensors.torch import load_file
 
-    for path in sorted(source.glob("*.safetensors")):
+    for path in paths:
         write_tensors(folder / path.name, {name: tensors.get(name, value) for name, value in load_file(path).items()})
-    for path in source.glob("*.safetensors.index.json"):
+        for index in path.parent.glob("*.safetensors.index.json"):
+            shutil.copyfile(index, folder / index.name)
+
+
+def copy_tokenizer(source: Checkpoint, folder: Path) -> None:
+    """The tokenizer with the checkpoint's own limit of tokens, and the model card, which says the licence."""
+    for path in [*source.tokenizer_folder.glob("*token*"), *source.tokenizer_folder.glob("vocab*")]:
         shutil.copyfile(path, folder / path.name)
+    if (source.folder / "README.md").is_file():
+        shutil.copyfile(source.folder / "README.md", folder / "README.md")
+    said = read_optional(folder / "tokenizer_config.json")
+    if source.max_length:
+        said["model_max_length"] = source.max_length
+    (folder / "tokenizer_config.json").write_text(json.dumps(said, indent=2), encoding="utf-8")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Any]) -> None:

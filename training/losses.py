@@ -55,12 +55,15 @@ def flops(weights: Any, price: Any = None, counts: Any = None) -> Any:
     return squared.sum() if counts is None else (squared * counts).sum()
 
 
-def over(weights: Any, spared: float) -> Any:
+def over(weights: Any, spared: float, counts: Any = None) -> Any:
     """Weights of the documents that have more than ``spared`` terms, 0 of the others: the l0 mask of arXiv 2504.14839.
 
     Given to ``flops`` in place of ``weights``, it leaves documents that are sparse already to the ranking alone.
+    ``counts``, shape ``(columns,)``, is how many columns each stands for, where some were drawn.
     """
-    return weights * ((weights > 0).sum(1, keepdim=True) > spared)
+    active = weights > 0
+    terms = (active if counts is None else active * counts).sum(1, keepdim=True)
+    return weights * (terms > spared)
 
 
 def idf_price(idf: Any, common: Any, balance: float) -> Any:

@@ -30,6 +30,7 @@ class Recipe(BaseModel):
         precision: ``bf16`` multiplies in bfloat16, weights and gradients stay in float32: for GPUs, and for processors
             that know it. ``None``: whichever is faster here, which the plan then says.
         max_length: Tokens of a text that are read while training.
+        lora: Rank of adapters that are trained in place of the weights; ``None`` trains the weights themselves.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
         kl: Weight of the distillation from the teachers' distribution.
         info_nce: Weight of the contrastive loss.
@@ -42,6 +43,7 @@ class Recipe(BaseModel):
         balance: 0 is plain FLOPS, 1 divides each term's by its idf; see ``losses.idf_price``.
         query_penalty: Of siamese questions, as a multiple of the documents' penalty.
         spared: Documents of at most so many terms pay no penalty (l0 mask); ``None`` lets all pay.
+        head: ``scalar`` takes the checkpoint's body alone and gives it one weight per token of the text (uniCOIL).
         activation: For checkpoints that do not state theirs.
         learned_queries: Whether the query weights are learned too, beginning with the idf.
         seed: Of everything that is drawn.
@@ -62,6 +64,7 @@ class Recipe(BaseModel):
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
     cached: Annotated[int, Field(gt=0)] | None = None
     precision: TrainingPrecision | None = None
+    lora: Annotated[int, Field(gt=0)] | None = None
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
@@ -73,6 +76,7 @@ class Recipe(BaseModel):
     balance: Share = 0.5
     query_penalty: Weight = 1.0
     spared: Annotated[float, Field(gt=0)] | None = None
+    head: Literal["vocabulary", "scalar"] = "vocabulary"
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0

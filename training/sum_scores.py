@@ -65,7 +65,8 @@ def _function() -> Any:
                 pull = gradient[:, None, part] * mask[:, :, None]
                 slopes = torch.autograd.grad(weights, scores, pull)[0].flatten(0, 1)
                 to_states.addmm_(slopes, weight[part])
-                to_weight[part] = slopes.T @ flat
+                if ctx.needs_input_grad[2]:  # not beside adapters
+                    to_weight[part] = slopes.T @ flat
                 to_bias[part] = slopes.sum(0)
             return to_states.view_as(states), None, to_weight, to_bias, None, None
 

@@ -19,8 +19,10 @@ from opensearch_splade.onnx_models.vocabulary import Vocabulary
 from opensearch_splade.training.activations import activate
 from opensearch_splade.training.bodies import load_body
 from opensearch_splade.training.checkpoint_files import save_checkpoint
+from opensearch_splade.training.lora import with_adapters
 from opensearch_splade.training.max_scores import max_scores
 from opensearch_splade.training.recipe import TrainingPrecision
+from opensearch_splade.training.scalar_head import scalar_weights
 from opensearch_splade.training.sum_scores import sum_scores
 from opensearch_splade.training.torch_device import torch_device
 from opensearch_splade.types import SparseVectors
@@ -37,10 +39,13 @@ class TrainableEncoder:
         checkpoint: A folder or hub id of a family that ``bodies`` knows.
         max_length: Tokens a text is truncated to, special tokens included.
         activation: For checkpoints that do not state theirs; ``log1p`` by default, as with the exporter.
+        lora: Rank of adapters that are trained in place of the weights.
+        seed: Of the adapters.
         device: Where it is trained.
         precision: ``bf16`` multiplies in bfloat16.
 
     Attributes:
+        longest: Tokens that the checkpoint takes at most; ``None`` where it does not say.
         device: The same as torch calls it.
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
@@ -56,18 +61,22 @@ class TrainableEncoder:
         max_length: int,
         *,
         activation: Activation | None = None,
+        lora: int | None = None,
+        seed: int = 0,
         device: Device = _CPU,
         precision: TrainingPrecision = "fp32",
     ) -> None:
         self._checkpoint = open_checkpoint(checkpoint)
-        self._body = load_body(self._checkpoint)
+        body = load_body(self._checkpoint)
+        self._body = body if lora is None else with_adapters(body, lora, seed)
         import torch
 
         self.device = torch_device(device)
         self._body.move(self.device)
         self._half = precision == "bf16"
         self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self._half)
-        limit = min(max_length, self._checkpoint.max_length or max_length)
+        self.longest = self._checkpoint.max_length
+        limit = min(max_length, self.longest or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
         width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
@@ -97,11 +106,20 @@ class TrainableEncoder:
             token_ids: Of each text, special tokens included.
             columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
-        ids, mask = (one.to(self.device) for one in _padded(token_ids))
+        ids, mask = (one.to(self.device) for one in padded(token_ids))
         with self._autocast():
             states = self._body.states(ids, mask)
         states = states.to(self._body.weight.dtype)
-        return self._pooled(states, self._counted(ids, mask), columns)
+        counts = self._counted(ids, mask)
+        if self._body.scalar:
+            return self._scalar(states, counts, ids, columns)
+        return self._pooled(states, counts, columns)
+
+    def _scalar(self, states: Any, counts: Any, ids: Any, columns: Any) -> Any:
+        """States to the weights of the texts' own tokens."""
+        scores = (states @ self._body.weight.T + self._body.bias).squeeze(2)
+        weights = scalar_weights(scores, counts, ids, self._activate, self._body.vocabulary) * self._kept
+        return weights if columns is None else weights[:, columns]
 
     def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
         """States ``(batch, length, hidden)`` of positions, some of which count, to weights."""
@@ -147,7 +165,8 @@ class TrainableEncoder:
         save_checkpoint(self._checkpoint, folder, self._body.write)
 
 
-def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    """Token ids and mask of texts, each of shape ``(texts, longest)``."""
     import torch
 
     longest = max(1, *map(len, token_ids))  # a text may be empty

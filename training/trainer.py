@@ -185,7 +185,7 @@ class Trainer:
 
     def _penalty(self, weights: Any, questions: Any, columns: Columns, price: Any) -> Any:
         recipe = self.recipe
-        paying = weights if recipe.spared is None else over(weights, recipe.spared)
+        paying = weights if recipe.spared is None else over(weights, recipe.spared, columns.counts)
         penalty = flops(paying, price, columns.counts)
         if recipe.kind == "siamese":
             penalty = penalty + recipe.query_penalty * flops(questions, price, columns.counts)
@@ -252,7 +252,7 @@ class Trainer:
             parts = {part: tensors.get(f"optimizer.{part}.{name}") for part in ("step", "exp_avg", "exp_avg_sq")}
             if parts["step"] is not None:
                 self._optimizer.state[value] = {  # the count of steps stays on the CPU
-                    part: one if part == "step" else torch.asquery_table(one, device=value.device)
+                    part: one if part == "step" else torch.as_tensor(one, device=value.device)
                     for part, one in parts.items()
                 }
         self.step, self.seconds = values["step"], values["seconds"]
