@@ -38,6 +38,7 @@ lint: $(VENV)/.dev  ## Format, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy benchmarks/*.py scripts/*.py
 
 bench: $(VENV)/.dev  ## Documents per second: ours against sentence-transformers, in one run
 	@$(BIN)/python benchmarks/encoder.py

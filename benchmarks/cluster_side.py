@@ -40,7 +40,7 @@ from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import SparseEncoder
 from opensearch_splade.onnx_models.plan import processor
 from opensearch_splade.plugin.capabilities import probe
-from opensearch_splade.plugin.client import connect, known_url
+from opensearch_splade.plugin.client import connect
 from opensearch_splade.plugin.node_state import running_node
 from opensearch_splade.query import neural_sparse, search_body
 from opensearch_splade.types import Document, Json
@@ -71,19 +71,19 @@ def main(
     as_json: bool,
 ) -> None:
     """What the cluster's side costs and gives."""
-    url = url or known_url()
+    there = ["--url", url] if url else []
     documents = [one for one in read_source(collection) if isinstance(one, Document)]
     sample = documents[:: max(1, len(documents) // texts)][:texts]
     found: Json = {"processor": processor(), "pinned": pin, "texts": len(sample)}
     with serving(pin=pin), connect(url, timeout=300, connections=32) as client:
-        call(["cluster", "apply", str(EXAMPLE), "--yes", "--allow-settings", "--url", url])
+        call(["cluster", "apply", str(EXAMPLE), "--yes", "--allow-settings", *there])
         try:
             tried = [tuple(map(int, one.split(","))) for one in settings]
             found["timed"] = [timed(client, sample, rounds, *one) for one in tried]
             if len(tried) == 1:
-                found["quality"] = quality(client, url, collection, documents, *tried[0][1:])
+                found["quality"] = quality(client, there, collection, documents, *tried[0][1:])
         finally:
-            call(["cluster", "remove", str(EXAMPLE), "--yes", "--delete-indices", "--url", url])
+            call(["cluster", "remove", str(EXAMPLE), "--yes", "--delete-indices", *there])
     print(json.dumps(found)) if as_json else show(found)
 
 
@@ -211,13 +211,15 @@ def served_requests() -> int:
     return int(sum(map(float, re.findall(pattern, text, re.MULTILINE))))
 
 
-def quality(client: Any, url: str, name: str, documents: Sequence[Document], bulk_size: int, parallel: int) -> Json:
+def quality(
+    client: Any, there: list[str], name: str, documents: Sequence[Document], bulk_size: int, parallel: int
+) -> Json:
     """nDCG@10 of both, over the whole collection."""
     collection = load_collection(name)
     seconds = through_bulk(client, documents, bulk_size, parallel)
     client.indices.refresh(index=INDEX)
     other = f"{INDEX}-client"
-    arguments = ["ingest", name, "--index", other, "--bundle", BUNDLE, "--no-ledger", "--url", url]
+    arguments = ["ingest", name, "--index", other, "--bundle", BUNDLE, "--no-ledger", *there]
     call([*arguments, "--dead-letters", os.devnull])
     encoder, capabilities = SparseEncoder.load(BUNDLE), probe(client)
     runs: dict[str, dict[str, dict[str, float]]] = {"cluster": {}, "client": {}}

@@ -199,7 +199,7 @@ def prepare(folder: Path, index: str, collection: Any, *, words: bool) -> dict[s
         id_: {**page, "query": searcher.body(text, mode="weighted-terms")["query"]} for id_, text in texts.items()
     }
     lexical = {id_: {**page, "query": searcher.body(text, mode="bm25")["query"]} for id_, text in texts.items()}
-    asked = {"vectors": vectors, "bodies": bodies, "texts": lexical}
+    asked: dict[str, dict[str, Any]] = {"vectors": vectors, "bodies": bodies, "texts": lexical}
     if words:
 
         def tokens(text: str) -> list[str]:
@@ -227,7 +227,7 @@ def agreement(folder: Path, run: dict[str, dict[str, float]], vectors: dict[str,
         least = min(wanted.values(), default=0) * (1 - 1e-4)
         scores = [sum(w * documents[hit].get(name, 0) for name, w in question.items()) for hit in run.get(id_, {})]
         shares.append(sum(score >= least for score in scores) / max(1, len(wanted)))
-    return sum(shares) / max(1, len(shares))
+    return float(sum(shares) / max(1, len(shares)))
 
 
 def compared(where: str) -> list[dict[str, Any]]:

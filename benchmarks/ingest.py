@@ -132,7 +132,7 @@ def _place() -> Iterator[Place]:
 
 def _export(folder: Path) -> None:
     for precision in ("int8", "fp32"):
-        options = ExportOptions(precision=precision, max_length=MAX_LENGTH, activation="log1p")  # type: ignore[arg-type]
+        options = ExportOptions(precision=precision, max_length=MAX_LENGTH, activation="log1p")
         export_bundle(str(CHECKPOINT), folder / precision, options)
 
 

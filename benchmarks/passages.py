@@ -9,6 +9,7 @@ passage (``nested`` and ``documents`` rank so). The rules are compared, not tune
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import chain, islice
 
 import click
@@ -45,7 +46,7 @@ def encoded(encoder: SparseEncoder, documents: list[Document], rule: str) -> lis
     return [made.passage_rows(one.pieces, [next(rows) for _ in one.pieces]) for one in tokenised]
 
 
-def measured(collection: Collection, ranked: list[dict[str, float]]) -> str:
+def measured(collection: Collection, ranked: Iterable[dict[str, float]]) -> str:
     """nDCG@10 and recall@100 as a cell."""
     found = measure(dict(zip(collection.queries, ranked, strict=True)), collection.qrels)
     return f"{found['nDCG@10']:.4f}  {found['R@100']:.4f}"

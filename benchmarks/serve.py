@@ -151,7 +151,7 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 def _cpu(process: psutil.Process) -> float:
     """Seconds of all cores that it has used: what other work on the machine cannot take from it."""
     times = [one.cpu_times() for one in _all(process)]
-    return sum(one.user + one.system for one in times)
+    return float(sum(one.user + one.system for one in times))
 
 
 def _all(process: psutil.Process) -> list[psutil.Process]:

@@ -9,18 +9,17 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import orjson
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from opensearch_splade.cli import options
+from opensearch_splade.cli import adapt_options, options
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source, shown
-from opensearch_splade.plugin.client import connect
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
@@ -58,6 +57,13 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.argument("source")
 @click.option("--bundle", required=True, type=options.BUNDLE, help="The sparse bundle to begin with and compare with.")
 @click.option("--checkpoint", metavar="FOLDER", help="Its weights, as it was exported from. [default: as it says]")
+@click.option(
+    "--kind",
+    type=click.Choice(["inference-free", "siamese"]),
+    default="inference-free",
+    show_default=True,
+    help="Whether questions are looked up in a table or encoded by the model that encodes documents.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The new bundle's folder.")
 @click.option(
     "--teacher",
@@ -70,60 +76,51 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     "minilm-l6]",
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
-@click.option(
-    "--queries",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="What users asked: questions, a slow log, search bodies or a click log; repeatable.",
-)
-@click.option("--generator", metavar="MODULE:FUNCTION", help="Yours: documents to a list of questions for each.")
+@adapt_options.data
 @click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
+)
+@click.option("--spare", type=click.FloatRange(1), help="Documents of at most so many terms pay no penalty (l0 mask).")
+@click.option(
+    "--activation",
+    type=click.Choice(["log1p", "log1p_log1p"]),
+    help="Of a checkpoint that does not state its own. [default: log1p]",
 )
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Steps at most.")
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m; fewer steps fit it.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
 @click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
-@click.option(
-    "--language",
-    type=click.Choice(["english", "none"]),
-    default="english",
-    show_default=True,
-    help="Of BM25 as a teacher: english takes stems without stop words, none takes words as they are.",
-)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
 @options.text_fields
-@options.cluster
 @options.as_json
 def adapt(
     source: str,
     *,
     bundle: str,
     checkpoint: str | None,
+    kind: Literal["inference-free", "siamese"],
     out: Path,
     teachers: dict[str, float],
     judged: str | None,
-    queries: tuple[Path, ...],
-    generator: str | None,
+    data: adapt_options.Data,
     collection: str | None,
     terms: float,
+    spare: float | None,
+    activation: Literal["log1p", "log1p_log1p"] | None,
     steps: int,
     budget: float | None,
     documents: int,
     learned_queries: bool,
-    language: str,
     seed: int,
     work: Path | None,
     dry_run: bool,
     fields: FieldMap,
-    url: str | None,
-    insecure: bool,
     as_json: bool,
 ) -> None:
-    """Train an inference-free bundle on the documents of SOURCE, without labels.
+    """Train a sparse bundle on the documents of SOURCE, without labels.
 
     SOURCE is what `osplade ingest` takes, index:NAME included. Questions are made of the documents, teachers say which
     documents answer them, and a tenth of the documents is held back to tell whether it helps. Run the same command
@@ -136,27 +133,29 @@ def adapt(
     """
     from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
-    from opensearch_splade.training.generator import generated_pairs
     from opensearch_splade.training.lessons import gather
-    from opensearch_splade.training.query_logs import log_pairs
     from opensearch_splade.training.recipe import Recipe
 
     console = Console(stderr=True)
+    if learned_queries and kind == "siamese":
+        raise click.UsageError("--learned-queries is for --kind inference-free: a siamese model has no table.")
     recipe = Recipe(
+        kind=kind,
         steps=steps,
         terms=terms,
         seed=seed,
         learned_queries=learned_queries,
-        language="english" if language == "english" else None,
+        spared=spare,
+        activation=activation,
+        language=data.language,
     )
     where = work or out.with_name(f"{out.name}.training")
     job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
     with console.status("reading documents and making questions of them ..."):
-        read = _read(source, fields, documents, seed, _client(url, insecure, source))
+        read = _read(source, fields, documents, seed, data.client(source))
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
-        more = log_pairs(queries, read, seed=seed, language=recipe.language) if queries else []
-        more += generated_pairs(generator, read, None if dry_run else where) if generator else []
+        more = data.pairs(read, seed, None if dry_run else where)
         material = gather(read, learned, measured, seed, more)
         plan = make_plan(job, material)
     if dry_run:
@@ -170,12 +169,6 @@ def adapt(
         click.echo(orjson.dumps(_result(done)))
         return
     click.echo(_outcome(done, source, out, terms))
-
-
-def _client(url: str | None, insecure: bool, *sources: str) -> OpenSearch | None:
-    """Of ``index:NAME``; files need no cluster, and an index with a URL of its own is asked there."""
-    bare = any(source.startswith("index:") and "://" not in source for source in sources)
-    return connect(url, insecure=insecure) if url or bare else None
 
 
 def _read(source: str, fields: FieldMap, most: int, seed: int, client: OpenSearch | None) -> list[Document]:
@@ -199,8 +192,9 @@ def _outcome(done: Adapted, source: str, out: Path, terms: float) -> str:
     low, high = done.interval
     change = done.new.ndcg - done.old.ndcg
     better = low > 0
+    table = " --query-weights idf" if done.bundle.manifest.kind == "inference-free" else ""
     advice = (
-        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out} --query-weights idf\n"
+        f"next, for a new index: osplade ingest {shown(source)} --index NEW --bundle {out}{table}\n"
         f"or for one that is in use: osplade migrate plan --source OLD --target NEW --bundle {out}"
         if better
         else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."

@@ -154,7 +154,7 @@ class _Draft:
             save_graph(graph, self.folder)
             expected = reference_dense(self.checkpoint, token_ids)
         else:
-            activation = _activation(self.checkpoint, self.options.activation)
+            activation = activation_of(self.checkpoint, self.options.activation)
             expected = reference_sparse(self.checkpoint, activation, token_ids, self.tokenizer.special_ids)
             dimension = expected.shape[1]
             vocabulary = Vocabulary(self.tokenizer.vocabulary, dimension, self.tokenizer.special)
@@ -295,7 +295,12 @@ def _decided(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     return replace(checkpoint, attention=stated or wanted, prompt=checked(prompt))
 
 
-def _activation(checkpoint: Checkpoint, wanted: Activation | None) -> Activation:
+def activation_of(checkpoint: Checkpoint, wanted: Activation | None) -> Activation:
+    """What a sparse checkpoint states as its activation, else what is wanted, else ``log1p``.
+
+    Raises:
+        CheckpointError: The two differ.
+    """
     if checkpoint.activation and wanted and checkpoint.activation != wanted:
         raise CheckpointError(f"{checkpoint.name} states {checkpoint.activation} as its activation, not {wanted}.")
     # A plain masked-LM folder does not say; sentence-transformers then takes the SPLADE papers' own, and so do we. The

@@ -60,7 +60,7 @@ def gte_states(weights: Mapping[str, Any], config: Any, ids: Any, mask: Any) -> 
     states = norm("new.embeddings.LayerNorm", states)
     hidden = torch.where(mask[:, None, None, :] > 0, 0.0, torch.finfo(torch.float32).min)
     angles = torch.arange(ids.shape[1])[:, None] * _inverse_frequencies(config)[None, :]
-    angles = torch.cat([angles, angles], -1)
+    angles = torch.cat([angles, angles], -1).to(ids.device)
     for layer in range(config.num_hidden_layers):
         place = f"new.encoder.layer.{layer}"
         attended = _attend(weights, f"{place}.attention", config, states, (angles, hidden))

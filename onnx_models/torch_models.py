@@ -106,13 +106,7 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
     import torch
 
     model = load_pretrained("AutoModelForCausalLM", checkpoint, checkpoint.transformer)
-    causal = checkpoint.attention == "causal"
-    tokenizer = Tokenizer(checkpoint.tokenizer_folder / "tokenizer.json", 1 << 20, checkpoint.prompt)
-    echo = (
-        None
-        if checkpoint.prompt.echo is None
-        else [torch.tensor(ids, dtype=torch.int64) for ids in tokenizer.echo_ids()]
-    )
+    causal, echo = checkpoint.attention == "causal", _echo(checkpoint)
 
     def scores(ids: Any, _: Any) -> Any:
         length = ids.shape[1]
@@ -124,6 +118,18 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
         logits = model(input_ids=ids, attention_mask=given, use_cache=False).logits
         end = ids.shape[1] - (0 if echo is None else len(echo[2]))
         return logits[:, end - length : end]
+
+    loaded = _vocabulary(checkpoint, model)
+    softcap = getattr(model.config, "final_logit_softcapping", None)
+    states = decoder_states(checkpoint, model)
+    return replace(loaded, scores=scores, body=lambda: _module(states, model=model.model), task=None, softcap=softcap)
+
+
+def decoder_states(checkpoint: Checkpoint, model: Any) -> Callable[[Any, Any], Any]:
+    """What a decoder's projection sees: ``(input_ids, attention_mask)`` to ``(batch, length, hidden)``."""
+    import torch
+
+    causal, echo = checkpoint.attention == "causal", _echo(checkpoint)
 
     def states(ids: Any, mask: Any) -> Any:
         length = ids.shape[1]
@@ -141,9 +147,17 @@ def load_decoder(checkpoint: Checkpoint) -> Loaded:
         start = 0 if echo is None else len(echo[0]) + length + len(echo[1])
         return found[:, start : start + length]
 
-    loaded = _vocabulary(checkpoint, model)
-    softcap = getattr(model.config, "final_logit_softcapping", None)
-    return replace(loaded, scores=scores, body=lambda: _module(states, model=model.model), task=None, softcap=softcap)
+    return states
+
+
+def _echo(checkpoint: Checkpoint) -> list[Any] | None:
+    """Ids before, between and after the copies of an echo; ``None`` without one."""
+    import torch
+
+    if checkpoint.prompt.echo is None:
+        return None
+    tokenizer = Tokenizer(checkpoint.tokenizer_folder / "tokenizer.json", 1 << 20, checkpoint.prompt)
+    return [torch.tensor(ids, dtype=torch.int64) for ids in tokenizer.echo_ids()]
 
 
 def load_unicoil(checkpoint: Checkpoint) -> Loaded:
@@ -242,7 +256,7 @@ def _four_dimensions(mask: Any, *, causal: bool) -> Any:
     """
     import torch
 
-    places = torch.arange(mask.shape[1])
+    places = torch.arange(mask.shape[1], device=mask.device)
     seen = mask[:, None, None, :] > 0
     order = places[None, :] <= places[:, None] if causal else torch.ones_like(places[None, :] <= places[:, None])
     return torch.where(seen & order[None, None], 0.0, torch.finfo(torch.float32).min)

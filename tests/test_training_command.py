@@ -115,6 +115,21 @@ def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:
     assert told["interval"][0] <= told["new"]["ndcg"] - told["old"]["ndcg"] <= told["interval"][1]
 
 
+def test_a_siamese_run_gives_a_siamese_bundle(call: list[str], tmp_path: Path) -> None:
+    """Questions are encoded by the model, in the bundle as in the run; a table to learn is refused."""
+    out = tmp_path / "siamese"
+    given = [*call[:6], "--out", str(out), *call[8:], "--kind", "siamese"]
+    refused = CliRunner().invoke(main, [*given, "--learned-queries"])
+    assert refused.exit_code == 2
+    assert "has no table" in refused.output
+    done = CliRunner().invoke(main, given)
+    assert done.exit_code == 0, done.output
+    assert "--query-weights" not in done.output
+    bundle = SparseEncoder.load(out)
+    assert bundle.query_side == "siamese"
+    assert bundle.encode_query("read a csv file")
+
+
 def test_a_bundle_alone_cannot_be_trained(call: list[str], tmp_path: Path) -> None:
     """The error says where its weights come from and which option names them."""
     given = [call[0], call[1], "--bundle", "splade-tiny-idf", "--out", str(tmp_path / "new")]

@@ -116,6 +116,22 @@ def test_what_is_trained_is_what_is_exported(checkpoint: Path, tmp_path: Path) -
     np.testing.assert_allclose(again.weights, expected.weights, atol=1e-6)
 
 
+def test_columns_alone_are_columns_of_all(checkpoint: Path) -> None:
+    """Weights and gradients of some columns are those of the whole vocabulary, of every parameter."""
+    import torch
+
+    encoder = TrainableEncoder(str(checkpoint), 48)
+    ids = encoder.tokenizer.encode(TEXTS)
+    columns = torch.tensor([31, 7, 2, 50])
+    found, whole = encoder(ids, columns), encoder(ids)[:, columns]
+    torch.testing.assert_close(found, whole)
+    parameters = list(encoder.parameters().values())
+    ours, theirs = (torch.autograd.grad(one.square().sum(), parameters, allow_unused=True) for one in (found, whole))
+    assert any(one is not None and bool(one.any()) for one in ours)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_losses_are_least_where_they_should_be() -> None:
     """InfoNCE falls as the answer stands out; KL and margin-MSE are 0 for the teacher itself."""
     import torch

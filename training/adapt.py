@@ -153,7 +153,7 @@ def adapt(
     work = assignment.work
     work.mkdir(parents=True, exist_ok=True)
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    student = TrainableEncoder(checkpoint_of(assignment), recipe.max_length)
+    student = _student(checkpoint_of(assignment), recipe)
     idf = count_idf(material.texts, student.tokenizer, student.vocabulary)
     lesson, held = lessons(
         material,
@@ -167,7 +167,10 @@ def adapt(
     trainer = Trainer(student, idf, lesson, held, recipe, work)
     trainer.run(on_step, assignment.seconds)
     bundle = _exported(assignment, trainer, work)
-    old = SparseEncoder.load(assignment.bundle, assignment.device, idf, table_kind="idf")
+    if recipe.kind == "siamese":
+        old = SparseEncoder.load(assignment.bundle, assignment.device)
+    else:
+        old = SparseEncoder.load(assignment.bundle, assignment.device, idf, table_kind="idf")
     new = SparseEncoder.load(bundle.folder, assignment.device)
     sides = [measured(encoder, held) for encoder in (old, new)]
     differences = np.array(sides[1][1]) - np.array(sides[0][1])
@@ -201,22 +204,28 @@ def checkpoint_of(assignment: Assignment) -> str:
 
 
 def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
-    before = Bundle.open(assignment.bundle).manifest
+    before, recipe = Bundle.open(assignment.bundle).manifest, trainer.recipe
     with tempfile.TemporaryDirectory(dir=work) as folder:
         checkpoint, table = Path(folder) / "checkpoint", Path(folder) / "query_weights.json"
         trainer.encoder.save(checkpoint)
         write_table(table, trainer.query_weights())
         how = ExportOptions(
-            kind="inference-free",
+            kind=recipe.kind,
             precision=assignment.precision,
             max_length=before.max_length,
+            activation=recipe.activation,
             name=assignment.out.resolve().name,
             origin=f"{before.origin.checkpoint}, adapted by osplade adapt",
             licence=before.origin.licence,
             replace=True,
         )
-        kind: TableKind = "table" if trainer.recipe.learned_queries else "idf"
-        return export_bundle(str(checkpoint), assignment.out, how, query_weights=QueryTable(kind, file=table))
+        kind: TableKind = "table" if recipe.learned_queries else "idf"
+        weights = QueryTable(kind, file=table) if recipe.kind == "inference-free" else None
+        return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
+
+
+def _student(checkpoint: str, recipe: Recipe) -> TrainableEncoder:
+    return TrainableEncoder(checkpoint, recipe.max_length, activation=recipe.activation)
 
 
 def _cross_seconds(assignment: Assignment, material: Material) -> float:
@@ -229,7 +238,7 @@ def _cross_seconds(assignment: Assignment, material: Material) -> float:
 
 def _step_seconds(checkpoint: str, recipe: Recipe, material: Material) -> float:
     """Seconds of forward and backward, the better of two tries on texts of middling length."""
-    encoder = TrainableEncoder(checkpoint, recipe.max_length)
+    encoder = _student(checkpoint, recipe)
     texts = sorted((pair.text for pair in material.trained), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.negatives))
     taken: list[float] = []

@@ -53,6 +53,14 @@ def flops(weights: Any, price: Any = None) -> Any:
     return ((mean if price is None else mean * price) ** 2).sum()
 
 
+def over(weights: Any, spared: float) -> Any:
+    """Weights of the documents that have more than ``spared`` terms, 0 of the others: the l0 mask of arXiv 2504.14839.
+
+    Given to ``flops`` in place of ``weights``, it leaves documents that are sparse already to the ranking alone.
+    """
+    return weights * ((weights > 0).sum(1, keepdim=True) > spared)
+
+
 def idf_price(idf: Any, common: Any, balance: float) -> Any:
     """Prices for ``flops`` that punish rare terms less, after Geng et al. (arXiv 2411.04403, version 1).
 

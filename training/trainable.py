@@ -1,26 +1,26 @@
-"""Trainable encoder: a masked language model as a SPLADE document encoder in torch."""
+"""Trainable encoder: a checkpoint as a sparse document encoder in torch, with gradients."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from opensearch_splade.errors import CheckpointError
-from opensearch_splade.onnx_models.checkpoint import Checkpoint
+from opensearch_splade.onnx_models.checkpoint import Activation
+from opensearch_splade.onnx_models.export import activation_of
 from opensearch_splade.onnx_models.opening import open_checkpoint
 from opensearch_splade.onnx_models.sparse_rows import SparseRow, stack
 from opensearch_splade.onnx_models.tokenizer import Tokenizer
-from opensearch_splade.onnx_models.torch_loading import load_pretrained
 from opensearch_splade.onnx_models.vocabulary import Vocabulary
+from opensearch_splade.training.activations import activate
+from opensearch_splade.training.bodies import load_body
+from opensearch_splade.training.checkpoint_files import save_checkpoint
 from opensearch_splade.training.max_scores import max_scores
+from opensearch_splade.training.sum_scores import sum_scores
 from opensearch_splade.types import SparseVectors
-
-ACTIVATIONS = ("log1p", "log1p_log1p")
-"""``log(1 + relu(x))`` (SPLADE v2) and ``log(1 + log(1 + relu(x)))`` (arXiv 2504.14839)."""
 
 
 class TrainableEncoder:
@@ -29,41 +29,38 @@ class TrainableEncoder:
     Dropout is off: training is short and distilled, and the same step gives the same weights.
 
     Args:
-        checkpoint: A folder or hub id of the family ``masked-lm`` with max pooling.
+        checkpoint: A folder or hub id of a family that ``bodies`` knows.
         max_length: Tokens a text is truncated to, special tokens included.
+        activation: For checkpoints that do not state theirs; ``log1p`` by default, as with the exporter.
 
     Attributes:
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
 
     Raises:
-        CheckpointError: It is of another family, pooling or activation.
+        CheckpointError: It is of another family, or states another activation.
         MissingExtraError: torch is not installed.
     """
 
-    def __init__(self, checkpoint: str, max_length: int) -> None:
-        self._checkpoint = _fit(open_checkpoint(checkpoint))
-        self._model = load_pretrained("AutoModelForMaskedLM", self._checkpoint, self._checkpoint.transformer)
+    def __init__(self, checkpoint: str, max_length: int, *, activation: Activation | None = None) -> None:
+        self._checkpoint = open_checkpoint(checkpoint)
+        self._body = load_body(self._checkpoint)
         import torch
 
-        self._decoder = self._model.get_output_embeddings()
-        self._name = next(name for name, module in self._model.named_modules() if module is self._decoder)
-        # Without its projection the model gives the states that go into it.
-        self._model.set_submodule(self._name, torch.nn.Identity())
         limit = min(max_length, self._checkpoint.max_length or max_length)
         self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
-        width = len(self._decoder.weight)
+        width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
         self._kept = torch.ones(width)
         self._kept[self.vocabulary.dropped_ids] = 0
         self._special = torch.tensor(self.tokenizer.special_ids)
+        self._activate = partial(
+            activate, activation=activation_of(self._checkpoint, activation), softcap=self._body.softcap
+        )
 
     def parameters(self) -> dict[str, Any]:
         """Trainable tensors by name; a tied projection comes once."""
-        own = dict(self._model.named_parameters())
-        known = {id(value) for value in own.values()}
-        head = {f"projection.{name}": value for name, value in self._decoder.named_parameters()}
-        return own | {name: value for name, value in head.items() if id(value) not in known}
+        return dict(self._body.parameters)
 
     def load(self, tensors: Mapping[str, Any]) -> None:
         """Puts weights of ``parameters`` back in their places."""
@@ -73,33 +70,46 @@ class TrainableEncoder:
             for name, value in self.parameters().items():
                 value.copy_(tensors[name])
 
-    def __call__(self, token_ids: Sequence[Sequence[int]]) -> Any:
-        """Weights, shape ``(texts, vocabulary)``.
+    def __call__(self, token_ids: Sequence[Sequence[int]], columns: Any = None) -> Any:
+        """Weights, shape ``(texts, vocabulary)``, or ``(texts, columns)``.
 
         Args:
             token_ids: Of each text, special tokens included.
+            columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
-        import torch
-
         ids, mask = _padded(token_ids)
-        states = self._model(input_ids=ids, attention_mask=mask).logits
-        counts = mask.bool()
-        if not self._checkpoint.pools_special:
-            counts = counts & ~torch.isin(ids, self._special)
-            counts[:, 0] |= ~counts.any(1)
-        scores = max_scores(states, counts, self._decoder.weight)
-        if self._decoder.bias is not None:
-            scores = scores + self._decoder.bias
-        weights = torch.log1p(torch.relu(scores))
-        if self._checkpoint.activation == "log1p_log1p":
-            weights = torch.log1p(weights)
-        return weights * self._kept
+        states = self._body.states(ids, mask)
+        return self._pooled(states, self._counted(ids, mask), columns)
 
-    def encode(self, texts: Sequence[str], batch: int = 32) -> SparseVectors:
-        """Vectors without gradients, in the order given."""
+    def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
+        """States ``(batch, length, hidden)`` of positions, some of which count, to weights."""
         import torch
 
-        token_ids = self.tokenizer.encode(texts)
+        weight, bias, kept = (
+            one if one is None or columns is None else one[columns]
+            for one in (self._body.weight, self._body.bias, self._kept)
+        )
+        if self._checkpoint.pooling == "sum":
+            bias = torch.zeros_like(kept) if bias is None else bias
+            return sum_scores(states, counts, weight, bias, self._activate) * kept
+        anything = counts.any(1)
+        counts = counts.clone()
+        counts[:, 0] |= ~anything  # a maximum needs a position, even where it is then dropped
+        scores = max_scores(states, counts, weight)
+        weights = self._activate(scores if bias is None else scores + bias)
+        return weights * kept * anything[:, None]
+
+    def _counted(self, ids: Any, mask: Any) -> Any:
+        """True where a position takes part in pooling."""
+        import torch
+
+        return mask.bool() if self._checkpoint.pools_special else mask.bool() & ~torch.isin(ids, self._special)
+
+    def encode(self, texts: Sequence[str], batch: int = 32, *, query: bool = False) -> SparseVectors:
+        """Vectors of documents or questions, without gradients, in the order given."""
+        import torch
+
+        token_ids = self.tokenizer.encode(texts, query=query)
         order = sorted(range(len(texts)), key=lambda place: len(token_ids[place]))
         rows: list[SparseRow] = [(np.empty(0, np.int32), np.empty(0, np.float32))] * len(texts)
         with torch.no_grad():
@@ -112,30 +122,13 @@ class TrainableEncoder:
 
     def save(self, folder: Path) -> None:
         """A checkpoint folder of the layout it came from, with the weights as they are now."""
-        import torch
-
-        source = self._checkpoint
-        shutil.copytree(source.folder, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin", "onnx", ".*"))
-        self._model.set_submodule(self._name, self._decoder)
-        try:
-            self._model.save_pretrained(folder / source.transformer.relative_to(source.folder), safe_serialization=True)
-        finally:
-            self._model.set_submodule(self._name, torch.nn.Identity())
-
-
-def _fit(found: Checkpoint) -> Checkpoint:
-    if found.family != "masked-lm" or found.pooling != "max" or found.activation not in {None, *ACTIVATIONS}:
-        raise CheckpointError(
-            f"{found.name} ({found.family}, {found.pooling} pooling, {found.activation}) cannot be adapted yet: masked "
-            f"language models with max pooling and {' or '.join(ACTIVATIONS)} can."
-        )
-    return found
+        save_checkpoint(self._checkpoint, folder, self._body.write)
 
 
 def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Any, Any]:
     import torch
 
-    longest = max(map(len, token_ids))
+    longest = max(1, *map(len, token_ids))  # a text may be empty
     ids = torch.zeros(len(token_ids), longest, dtype=torch.int64)
     mask = torch.zeros(len(token_ids), longest, dtype=torch.int64)
     for row, one in enumerate(token_ids):

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from opensearch_splade.errors import TrainingError
 from opensearch_splade.onnx_models.query_weights import QueryWeights
 from opensearch_splade.onnx_models.sparse_rows import stack
+from opensearch_splade.training.asking import inference_free, question_ids, siamese
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse
+from opensearch_splade.training.losses import flops, idf_price, info_nce, kl_divergence, margin_mse, over
 from opensearch_splade.training.pseudo_queries import Pair
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.schedule import Schedule
@@ -103,7 +104,7 @@ class Trainer:
         self._lessons, self._held = lessons, held_back
         ids = encoder.tokenizer.encode
         self._answers = ids([pair.text for pair in lessons.pairs])
-        self._asked = [sorted(set(one)) for one in ids([pair.query for pair in lessons.pairs], special=False)]
+        self._asked = question_ids(encoder, [pair.query for pair in lessons.pairs], recipe.kind)
         names = encoder.vocabulary.features
         self._idf = torch.tensor([idf.get(name, 0.0) if name else 0.0 for name in names])
         self._learned = torch.zeros_like(self._idf, requires_grad=recipe.learned_queries)
@@ -166,11 +167,14 @@ class Trainer:
         documents = [lessons.pairs[place].document for place in places] + hard
         texts = [self._answers[place] for place in places]
         texts += self.encoder.tokenizer.encode([lessons.documents[one] for one in hard])
-        weights = self.encoder(texts)
-        scores = self._questions(places) @ weights.T
-        loss = self._imitation(scores, places, documents)
+        weights, asked = self.encoder(texts), self._questions(places)
+        loss = self._imitation(asked @ weights.T, places, documents)
         self._optimizer.zero_grad(set_to_none=True)
-        (loss + self._target.weight * flops(weights, self._price)).backward()
+        paying = weights if recipe.spared is None else over(weights, recipe.spared)
+        penalty = flops(paying, self._price)
+        if recipe.kind == "siamese":
+            penalty = penalty + recipe.query_penalty * flops(asked, self._price)
+        (loss + self._target.weight * penalty).backward()
         torch.nn.utils.clip_grad_norm_(self._trained.values(), _LONGEST_GRADIENT)
         self._optimizer.step()
         self._target.update(float((weights > 0).sum(1).float().mean()))
@@ -194,14 +198,10 @@ class Trainer:
         return loss
 
     def _questions(self, places: list[int]) -> Any:
-        import torch
-
-        rows = [row for row, place in enumerate(places) for _ in self._asked[place]]
-        columns = [token for place in places for token in self._asked[place]]
-        table = self._idf * self._learned.exp()
-        return torch.zeros(len(places), len(table)).index_put(
-            (torch.tensor(rows), torch.tensor(columns)), table[columns]
-        )
+        asked = [self._asked[place] for place in places]
+        if self.recipe.kind == "siamese":
+            return siamese(self.encoder, asked)
+        return inference_free(self._idf * self._learned.exp(), asked)
 
     def _hard(self, places: list[int]) -> list[int]:
         chance, chosen = self._schedule.chance(self.step), list[int]()
@@ -221,15 +221,20 @@ class Trainer:
         return idf_price(self._idf, common, self.recipe.balance)
 
     def _watch(self) -> float:
-        table = QueryWeights(self.query_weights(), self.encoder.vocabulary)
-        asked = self.encoder.tokenizer.encode([pair.query for pair in self._held.pairs], special=False)
-        scores = self._held.ndcg(_rows(table, asked, self.encoder), self.encoder.encode(self._held.texts))
+        asked = self._held_questions([pair.query for pair in self._held.pairs])
+        scores = self._held.ndcg(asked, self.encoder.encode(self._held.texts))
         found = sum(scores) / max(1, len(scores))
         self._worse = 0 if found > self.best else self._worse + 1
         if found > self.best:
             self.best = found
             save_state(self._folder / BEST, self._trained, {"step": self.step, "held_back": found})
         return found
+
+    def _held_questions(self, questions: list[str]) -> SparseVectors:
+        if self.recipe.kind == "siamese":
+            return self.encoder.encode(questions, query=True)
+        table = QueryWeights(self.query_weights(), self.encoder.vocabulary)
+        return _rows(table, self.encoder.tokenizer.encode(questions, special=False), self.encoder)
 
     def _save(self) -> None:
         tensors = {f"model.{name}": value for name, value in self._trained.items()}
