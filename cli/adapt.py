@@ -150,7 +150,10 @@ def adapt(
         language=data.language,
     )
     where = work or out.with_name(f"{out.name}.training")
-    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget)
+    index = data.mined(fields, [bundle, *teachers])
+    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, mine_from=index)
+    if index:
+        console.print(f"hard negatives of index {index.index!r} too, by {', '.join(index.legs)}")
     with console.status("reading documents and making questions of them ..."):
         read = _read(source, fields, documents, seed, data.client(source))
         learned = load_collection(judged, "train") if judged else None

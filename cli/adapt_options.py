@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, wraps
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from opensearch_splade.cli import options
+from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.plugin.client import connect
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
+    from opensearch_splade.training.cluster_negatives import ClusterIndex
     from opensearch_splade.training.pseudo_queries import Pair
 
 _Decorated = Callable[..., Any]
@@ -29,6 +31,7 @@ class Data:
     Attributes:
         queries: Files of what users asked.
         generator: ``module:function`` that asks questions of documents.
+        mine_from: Index whose rankings give hard negatives.
         language: Of BM25's words; ``None`` takes them as they are.
         url: The cluster of indices.
         insecure: Whether its certificate is not verified.
@@ -36,6 +39,7 @@ class Data:
 
     queries: tuple[Path, ...]
     generator: str | None
+    mine_from: str | None
     language: Literal["english"] | None
     url: str | None
     insecure: bool
@@ -57,27 +61,46 @@ class Data:
         asked = log_pairs(self.queries, documents, seed=seed, language=self.language) if self.queries else []
         return asked + (generated_pairs(self.generator, documents, folder) if self.generator else [])
 
+    def mined(self, fields: FieldMap, bundles: Iterable[str]) -> ClusterIndex | None:
+        """The index to mine from, which one of the bundles may have encoded."""
+        from opensearch_splade.training.cluster_negatives import ClusterIndex
+
+        if self.mine_from is None:
+            return None
+        known = [name for name in bundles if name != "bm25" and not name.startswith("cross-encoder:")]
+        return ClusterIndex(self._client, self.mine_from, [*filter(None, (fields.title, *fields.texts))], known)
+
 
 def data(function: _Decorated) -> _Decorated:
-    """``--queries``, ``--generator``, ``--language`` and the cluster's, as one ``data``."""
+    """``--queries``, ``--generator``, ``--mine-from``, ``--language`` and the cluster's, as one ``data``."""
 
     @wraps(function)
     def with_data(
         *arguments: Any,
         queries: tuple[Path, ...],
         generator: str | None,
+        mine_from: str | None,
         language: str,
         url: str | None,
         insecure: bool,
         **more: Any,
     ) -> Any:
         words: Literal["english"] | None = "english" if language == "english" else None
-        return function(*arguments, data=Data(queries, generator, words, url, insecure), **more)
+        return function(*arguments, data=Data(queries, generator, mine_from, words, url, insecure), **more)
 
     made: _Decorated = with_data
-    for option in (options.cluster, _LANGUAGE, _GENERATOR, _QUERIES):
+    for option in (options.cluster, _LANGUAGE, _MINE_FROM, _GENERATOR, _QUERIES):
         made = option(made)
     return made
+
+
+def _index_name(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    name = text.removeprefix("index:")
+    if name == text or not name or "/" in name:
+        raise click.BadParameter(f"{text!r}: write index:NAME, and name its cluster with --url.")
+    return name
 
 
 _QUERIES = click.option(
@@ -88,6 +111,12 @@ _QUERIES = click.option(
 )
 _GENERATOR = click.option(
     "--generator", metavar="MODULE:FUNCTION", help="A function of yours: documents to a list of questions for each."
+)
+_MINE_FROM = click.option(
+    "--mine-from",
+    metavar="index:NAME",
+    callback=_index_name,
+    help="An index of these documents, whose rankings (BM25, its vectors) give hard negatives too.",
 )
 _LANGUAGE = click.option(
     "--language",

@@ -18,6 +18,7 @@ from opensearch_splade.onnx_models.bundle import Precision, TableKind
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.training.cluster_negatives import ClusterIndex
 from opensearch_splade.training.cross_encoder import pair_seconds
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lessons import MINED, Material, lessons
@@ -44,6 +45,7 @@ class Assignment:
         seconds: Wall-clock budget of the training.
         precision: Of the new bundle.
         device: Where bundles run; the training itself is on the CPU.
+        mine_from: An index whose rankings give hard negatives too.
     """
 
     bundle: str
@@ -55,6 +57,7 @@ class Assignment:
     seconds: float | None = None
     precision: Precision = "int8"
     device: Device = field(default_factory=Device)
+    mine_from: ClusterIndex | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ def adapt(
         assignment.device,
         mined=MINED if recipe.negatives else 0,
         language=recipe.language,
+        cluster=assignment.mine_from,
     )
     trainer = Trainer(student, idf, lesson, held, recipe, work)
     trainer.run(on_step, assignment.seconds)

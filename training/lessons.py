@@ -10,10 +10,11 @@ import numpy as np
 
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Device
+from opensearch_splade.training.cluster_negatives import ClusterIndex
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.lexical import Language
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.negatives import mine
+from opensearch_splade.training.negatives import Ranker, mine
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
 from opensearch_splade.training.teacher_cache import BM25, load_teacher
 from opensearch_splade.training.trainer import Lessons
@@ -91,6 +92,7 @@ def lessons(
     *,
     mined: int = MINED,
     language: Language | None = None,
+    cluster: ClusterIndex | None = None,
 ) -> tuple[Lessons, HeldBack]:
     """What is trained on, and what is watched.
 
@@ -102,12 +104,16 @@ def lessons(
         device: Where bundles run.
         mined: Hard negatives of a question.
         language: Of BM25's words.
+        cluster: An index whose rankings are mined too.
     """
     texts, asked = material.texts, [pair.query for pair in material.trained]
     copies = groups(texts)
     taught = [load_teacher(name, weight, asked, texts, cache, device, language) for name, weight in teachers.items()]
     names = dict.fromkeys((BM25, student)) if mined else ()
-    miners = [load_teacher(name, 1.0, asked, texts, cache, device, language) for name in names]
+    miners: list[Ranker] = [load_teacher(name, 1.0, asked, texts, cache, device, language) for name in names]
+    if cluster and mined:
+        miners += cluster.rankings(asked, material.documents, cache)
+        mined = max(mined, 2 * len(miners))
     negatives = mine(miners, [pair.document for pair in material.trained], copies, mined)
     return Lessons(material.trained, texts, copies, negatives, taught), _watched(material, texts, copies)
 

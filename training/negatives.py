@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from opensearch_splade.training.teachers import Teacher
 
 SKIPPED = 1
 """Best hits that are passed over: without judgements the very first is too often an answer as well."""
 _SPARE = 4  # the answer itself and its copies are among the best
 
 
+class Ranker(Protocol):
+    """What negatives are mined with: a teacher, or an index of a cluster."""
+
+    def best(self, depth: int) -> Iterator[list[int]]:
+        """Of each question the places of the best documents."""
+        ...
+
+
 def mine(
-    teachers: Sequence[Teacher], answers: Sequence[int], copies: npt.NDArray[np.int64], depth: int
+    rankers: Sequence[Ranker], answers: Sequence[int], copies: npt.NDArray[np.int64], depth: int
 ) -> npt.NDArray[np.int32]:
     """The best wrong documents of each question, from each model in turn.
 
     Args:
-        teachers: Whose rankings are read.
+        rankers: Whose rankings are read.
         answers: Place of the answer of each question.
         copies: Group of each document; copies of the answer are no negatives.
         depth: How many of a question.
@@ -29,8 +36,8 @@ def mine(
         Places, shape ``(questions, depth)``; ``-1`` where a question has fewer.
     """
     found = np.full((len(answers), depth), -1, np.int32)
-    each = -(-depth // max(1, len(teachers)))
-    tables = [list(teacher.best(each + SKIPPED + _SPARE)) for teacher in teachers]
+    each = -(-depth // max(1, len(rankers)))
+    tables = [list(ranker.best(each + SKIPPED + _SPARE)) for ranker in rankers]
     for question, answer in enumerate(answers):
         chosen: dict[int, None] = {}
         for table in tables:
