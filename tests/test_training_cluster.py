@@ -27,6 +27,8 @@ from opensearch_splade.training.pseudo_queries import make_pairs
 from opensearch_splade.training.teacher_cache import load_teacher
 from opensearch_splade.types import Document
 
+pytestmark = pytest.mark.server
+
 
 @pytest.fixture(scope="module")
 def documents() -> list[Document]:
