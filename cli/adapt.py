@@ -17,11 +17,10 @@ from click.core import ParameterSource
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from opensearch_splade.cli import options
+from opensearch_splade.cli import adapt_options, options
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.ingest.field_map import FieldMap
 from opensearch_splade.ingest.sources import read_source, shown
-from opensearch_splade.plugin.client import connect
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
@@ -89,13 +88,7 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
     "minilm-l6]",
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
-@click.option(
-    "--queries",
-    multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="What users asked: questions, a slow log, search bodies or a click log; repeatable.",
-)
-@click.option("--generator", metavar="MODULE:FUNCTION", help="Yours: documents to a list of questions for each.")
+@adapt_options.data
 @click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
@@ -134,19 +127,11 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 @click.option("--budget", callback=_seconds, metavar="TIME", help="Of the training, such as 30m: as many steps as fit.")
 @click.option("--documents", type=click.IntRange(10), default=20_000, show_default=True, help="Read so many at most.")
 @click.option("--learned-queries", is_flag=True, help="Learn the query weights too, beginning with the idf.")
-@click.option(
-    "--language",
-    type=click.Choice(["english", "none"]),
-    default="english",
-    show_default=True,
-    help="Of BM25 as a teacher: english takes stems without stop words, none takes words as they are.",
-)
 @click.option("--seed", type=int, default=0, show_default=True, help="Another one trains another model.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False), help="States. [default: OUT.training]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes.")
 @options.device
 @options.text_fields
-@options.cluster
 @options.as_json
 @click.pass_context
 def adapt(
@@ -159,8 +144,7 @@ def adapt(
     out: Path,
     teachers: dict[str, float],
     judged: str | None,
-    queries: tuple[Path, ...],
-    generator: str | None,
+    data: adapt_options.Data,
     collection: str | None,
     terms: float,
     spare: float | None,
@@ -176,14 +160,11 @@ def adapt(
     budget: float | None,
     documents: int,
     learned_queries: bool,
-    language: str,
     seed: int,
     work: Path | None,
     dry_run: bool,
     device: Device,
     fields: FieldMap,
-    url: str | None,
-    insecure: bool,
     as_json: bool,
 ) -> None:
     """Train a sparse bundle on the documents of SOURCE, without labels.
@@ -199,9 +180,7 @@ def adapt(
     """
     from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
-    from opensearch_splade.training.generator import generated_pairs
     from opensearch_splade.training.lessons import gather
-    from opensearch_splade.training.query_logs import log_pairs
 
     console = Console(stderr=True)
     if learned_queries and kind == "siamese":
@@ -220,21 +199,22 @@ def adapt(
         "spared": spare,
         "activation": activation,
         "head": head,
-        "language": "english" if language == "english" else None,
+        "language": data.language,
     }
     recipe = _recipe(context, said, recipe_file)
     where = work or out.with_name(f"{out.name}.training")
-    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device)
+    index = data.mined(fields, [bundle, *teachers])
+    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device, mine_from=index)
+    if index:
+        console.print(f"hard negatives of index {index.index!r} too, by {', '.join(index.legs)}")
     with console.status("reading documents and making questions of them ..."):
-        client = _client(url, insecure, *sources)
+        client = data.client(*sources)
         read = [_read(source, fields, documents, seed, client) for source in sources]
         learned = load_collection(judged, "train") if judged else None
         measured = load_collection(collection) if collection else None
-        materials = []
-        for one in read:
-            more = log_pairs(queries, one, seed=seed, language=recipe.language) if queries else []
-            more += generated_pairs(generator, one, None if dry_run else where) if generator else []
-            materials.append(gather(one, learned, measured, seed, more))
+        materials = [
+            gather(one, learned, measured, seed, data.pairs(one, seed, None if dry_run else where)) for one in read
+        ]
         plan = make_plan(job, materials)
     if dry_run:
         click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))
@@ -265,12 +245,6 @@ def _recipe(context: click.Context, said: Mapping[str, Any], file: Path | None) 
         return Recipe.model_validate({**orjson.loads(file.read_bytes()), **given})
     except ValueError as error:
         raise click.BadParameter(f"{file} is no recipe: {error}", param_hint="--recipe") from error
-
-
-def _client(url: str | None, insecure: bool, *sources: str) -> OpenSearch | None:
-    """Of ``index:NAME``; files need no cluster, and an index with a URL of its own is asked there."""
-    bare = any(source.startswith("index:") and "://" not in source for source in sources)
-    return connect(url, insecure=insecure) if url or bare else None
 
 
 def _read(source: str, fields: FieldMap, most: int, seed: int, client: OpenSearch | None) -> list[Document]:

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "migration": {"evaluation", "ingest", "onnx_models", "plugin", "query"},
     "serving": {"onnx_models"},
     "provisioning": {"onnx_models", "plugin", "query"},
-    "training": {"evaluation", "ingest", "onnx_models"},
+    "training": {"evaluation", "ingest", "onnx_models", "plugin", "query"},
     "cli": {
         "evaluation",
         "ingest",

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkpoints import masked_lm
 from least_users import ROLES, User, as_, trusting
 from migrations import WORDS
 from opensearchpy import helpers
 from secured_node import SecuredNode, secured_node
 
 from opensearch_splade.errors import ClusterError
+from opensearch_splade.onnx_models.export import export_bundle
+from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.plugin.client import connect, server_info
 from opensearch_splade.plugin.connection_file import NAMES
 
@@ -174,6 +177,16 @@ def test_the_role_of_the_document_is_enough_to_read(user: Any, role: str, comman
     assert ran.exit_code == 1
     assert "indices:" in ran.output
     assert "docs/security.md" in ran.output
+
+
+@pytest.mark.export
+@pytest.mark.usefixtures("docs")
+def test_the_role_of_the_document_is_enough_to_adapt(user: Any, folder: Path) -> None:
+    """Who may read all may learn from the documents of an index, and from its rankings."""
+    checkpoint = masked_lm("bert", folder / "bert")
+    export_bundle(str(checkpoint), folder / "old", query_weights=QueryTable("binary"))
+    call = "adapt index:docs --bundle old --checkpoint bert --teacher bm25 --steps 1 --mine-from index:docs --out new"
+    user("osplade-read-all").runs(call)
 
 
 @pytest.mark.usefixtures("docs")

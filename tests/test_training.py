@@ -52,7 +52,7 @@ def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     material = Material.split(documents, make_pairs(documents))
     encoder = TrainableEncoder(str(checkpoint), recipe.max_length)
     idf = count_idf(material.texts, encoder.tokenizer, encoder.vocabulary)
-    lesson = lessons(material, {"bm25": 1.0}, "bm25", idf, folder / "teachers", Device())
+    lesson = lessons(material, {"bm25": 1.0}, "bm25", idf, folder / "teachers", Device(), recipe)
     folder.mkdir(exist_ok=True)
     return Trainer(encoder, [lesson], idf, recipe, folder)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import masked_lm, sequence_classifier
-from opensearch_splade.training.negatives import mine
+from opensearch_splade.training.nearest import nearest
 
 from opensearch_splade.errors import CheckpointError, TrainingError
 from opensearch_splade.onnx_models import Device
@@ -111,7 +111,7 @@ def test_it_teaches_beside_others_but_does_not_mine(name: str, tmp_path: Path) -
     assert mixed.min() >= 0
     assert mixed.max() <= 1 + 1e-6
     with pytest.raises(TrainingError, match="mine with bm25"):
-        mine(teachers, [0, 1], np.arange(4), 2)
+        nearest(teachers, [0, 1], np.arange(4), 2)
     assert pair_seconds({name: 1.0, "bm25": 1.0}, [(ASKED[0], TEXTS[0])], Device()) > 0
     assert pair_seconds({"bm25": 1.0}, [(ASKED[0], TEXTS[0])], Device()) == 0
 

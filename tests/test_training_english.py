@@ -18,6 +18,7 @@ from opensearch_splade.types import Document
 MOST = 8_000  # tokens; a server analyses 10,000 at once
 
 
+@pytest.mark.server
 def test_stems_are_those_of_the_server(client: OpenSearch) -> None:
     """Of every word of a part of Python's documentation, and of those in which Porter's program and paper differ."""
     documents = [one for one in islice(read_source("pydoc:"), 3000) if isinstance(one, Document)]

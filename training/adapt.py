@@ -23,6 +23,7 @@ from opensearch_splade.onnx_models.bundle import Precision, TableKind
 from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
+from opensearch_splade.training.cluster_negatives import ClusterIndex
 from opensearch_splade.training.columns import Columns
 from opensearch_splade.training.cross_encoder import pair_seconds
 from opensearch_splade.training.gradient_cache import backward, cut
@@ -58,6 +59,7 @@ class Assignment:
         seconds: Wall-clock budget of the training.
         precision: Of the new bundle; fp32 all the same where what was trained does not bear it.
         device: Where bundles run and the training does.
+        mine_from: An index whose rankings are learned from too.
     """
 
     bundle: str
@@ -69,6 +71,7 @@ class Assignment:
     seconds: float | None = None
     precision: Precision = "int8"
     device: Device = field(default_factory=Device)
+    mine_from: ClusterIndex | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,8 @@ def adapt(
             own,
             work / "teachers",
             assignment.device,
-            language=recipe.language,
-            seed=recipe.seed,
+            recipe,
+            assignment.mine_from,
         )
         for one, own in zip(materials, idfs, strict=True)
     ]

@@ -11,12 +11,13 @@ import numpy.typing as npt
 
 from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Device
+from opensearch_splade.training.cluster_negatives import ClusterIndex
 from opensearch_splade.training.cross_encoder import CROSS_ENCODER
 from opensearch_splade.training.held_back import HeldBack
-from opensearch_splade.training.lexical import Language
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.nearest import nearest
+from opensearch_splade.training.nearest import Ranker, nearest
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
+from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.shown import shown
 from opensearch_splade.training.teacher_cache import BM25, load_teacher
 from opensearch_splade.training.teachers import Teacher
@@ -118,9 +119,8 @@ def lessons(
     idf: Mapping[str, float],
     cache: Path,
     device: Device,
-    *,
-    language: Language | None = None,
-    seed: int = 0,
+    recipe: Recipe,
+    cluster: ClusterIndex | None = None,
 ) -> Lessons:
     """What is trained on, and what is watched.
 
@@ -131,20 +131,24 @@ def lessons(
         idf: Feature to query weight, counted over these documents.
         cache: Folder of the teachers' vectors.
         device: Where bundles run.
-        language: Of BM25's words.
-        seed: Of what is drawn.
+        recipe: Its language is that of BM25's words, its seed draws the questions that begin batches.
+        cluster: An index whose rankings say what is near, too.
     """
     texts, pairs = material.texts, material.trained
     copies = groups(texts)
     asked = [pair.query for pair in pairs]
-    taught = [load_teacher(name, weight, asked, texts, cache, device, language) for name, weight in teachers.items()]
-    drawn = np.random.default_rng(seed).permutation(len(pairs))
+    taught = [
+        load_teacher(name, weight, asked, texts, cache, device, recipe.language) for name, weight in teachers.items()
+    ]
+    drawn = np.random.default_rng(recipe.seed).permutation(len(pairs))
     begin = sorted({*drawn[:_BEGINNINGS].tolist(), *(place for place, pair in enumerate(pairs) if not pair.made)})
     # Near documents are looked for with the held-back questions too: among them these look for their answer.
     both = [*(pairs[place] for place in begin), *material.held_back]
     names = dict.fromkeys(one for one in (BM25, student, *teachers) if not one.startswith(CROSS_ENCODER))
     questions = [one.query for one in both]
-    models = [load_teacher(name, 1.0, questions, texts, cache, device, language) for name in names]
+    models: list[Ranker] = [load_teacher(name, 1.0, questions, texts, cache, device, recipe.language) for name in names]
+    if cluster:
+        models += cluster.rankings(questions, material.documents, cache)
     near = nearest(models, [pair.document for pair in both], copies, _NEAR)
     held = _watched(material, near[len(begin) :], copies)
     return Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught, idf, held)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-
-from opensearch_splade.training.teachers import Teacher
 
 _FLAT = 60
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
 _SPARE = 4  # the answer itself and its copies are among the best
 
 
+class Ranker(Protocol):
+    """What ranks all documents for a question: a teacher that can, or an index of a cluster."""
+
+    def best(self, depth: int) -> Iterator[list[int]]:
+        """Of each question the places of the best documents, among all; those of score 0 are left out."""
+        ...
+
+
 def nearest(
-    models: Sequence[Teacher], answers: Sequence[int], copies: npt.NDArray[np.int64], depth: int
+    models: Sequence[Ranker], answers: Sequence[int], copies: npt.NDArray[np.int64], depth: int
 ) -> npt.NDArray[np.int32]:
     """The best documents of each question without its answer, by the models' ranks together.
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,10 +18,11 @@ from opensearch_splade.onnx_models import Bundle, DenseEncoder, Device, SparseEn
 from opensearch_splade.onnx_models.bundle import QUERY_WEIGHTS
 from opensearch_splade.training.cross_encoder import CROSS_ENCODER, CrossEncoderTeacher
 from opensearch_splade.training.lexical import Language, Lexical
-from opensearch_splade.training.teachers import DenseTeacher, Scores, SparseTeacher, Teacher
+from opensearch_splade.training.teachers import DenseTeacher, SparseTeacher, Teacher
 from opensearch_splade.types import SparseVectors
 
 BM25 = "bm25"
+T = TypeVar("T", bound=np.generic)
 
 
 def load_teacher(
@@ -46,14 +48,14 @@ def load_teacher(
     bundle = Bundle.open(name)
     fingerprint = bundle.manifest.fingerprint
     # Query weights are not in the fingerprint, which is of documents.
-    asked = cache / _key(f"{fingerprint} {bundle.manifest.files.get(QUERY_WEIGHTS, '')} queries", queries)
-    answers = cache / _key(f"{fingerprint} documents", documents)
+    asked = cache / texts_key(f"{fingerprint} {bundle.manifest.files.get(QUERY_WEIGHTS, '')} queries", queries)
+    answers = cache / texts_key(f"{fingerprint} documents", documents)
     if bundle.manifest.kind == "dense":
         dense = DenseEncoder(bundle, device)
         return DenseTeacher(
             weight,
-            _cached(asked, partial(dense.encode, queries)),
-            _cached(answers, partial(dense.encode, documents)),
+            cached_array(asked, partial(dense.encode, queries)),
+            cached_array(answers, partial(dense.encode, documents)),
         )
     sparse = SparseEncoder(bundle, device)
     return SparseTeacher(
@@ -72,11 +74,12 @@ def _cached_sparse(path: Path, make: Callable[[], SparseVectors]) -> SparseVecto
     return SparseVectors(*(np.load(file, mmap_mode="r", allow_pickle=False) for file in files))
 
 
-def _cached(path: Path, make: Callable[[], Scores]) -> Scores:
+def cached_array(path: Path, make: Callable[[], npt.NDArray[T]]) -> npt.NDArray[T]:
+    """An array from the file ``path.npy``; made and written where there is none."""
     file = path.with_name(f"{path.name}.npy")
     if not file.exists():
         _write(file, make())
-    found: Scores = np.load(file, mmap_mode="r", allow_pickle=False)
+    found: npt.NDArray[T] = np.load(file, mmap_mode="r", allow_pickle=False)
     return found
 
 
@@ -89,7 +92,8 @@ def _write(path: Path, array: npt.NDArray[np.generic]) -> None:
     draft.replace(path)
 
 
-def _key(name: str, texts: Sequence[str]) -> str:
+def texts_key(name: str, texts: Sequence[str]) -> str:
+    """A file's name by what made it: the hash of a name and of all texts, in their order."""
     digest = hashlib.sha256(name.encode())
     for text in texts:
         digest.update(hashlib.sha256(text.encode("utf-8", "replace")).digest())
