@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from opensearch_splade.onnx_models import Device
-    from opensearch_splade.training.adapt import Adapted, Plan
+    from opensearch_splade.training.adapt import Adapted
+    from opensearch_splade.training.plan import Plan
     from opensearch_splade.training.recipe import Recipe
     from opensearch_splade.training.trainer import StepReport
 
@@ -178,9 +179,10 @@ def adapt(
       osplade adapt corpus.jsonl --bundle splade-tiny-idf --checkpoint ./splade-tiny --out mine --budget 30m
       osplade adapt index:products --bundle splade-tiny-idf --checkpoint ./splade-tiny --out mine --dry-run
     """
-    from opensearch_splade.training.adapt import Assignment, make_plan
     from opensearch_splade.training.adapt import adapt as run
+    from opensearch_splade.training.assignment import Assignment
     from opensearch_splade.training.lessons import gather
+    from opensearch_splade.training.plan import make_plan
 
     console = Console(stderr=True)
     if learned_queries and kind == "siamese":

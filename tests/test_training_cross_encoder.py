@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import masked_lm, sequence_classifier
-from opensearch_splade.training.nearest import nearest
 
 from opensearch_splade.errors import CheckpointError, TrainingError
 from opensearch_splade.onnx_models import Device
 from opensearch_splade.training.cross_encoder import CROSS_ENCODER, CrossEncoderTeacher, pair_seconds
+from opensearch_splade.training.nearest import nearest
 from opensearch_splade.training.teacher_cache import load_teacher
 from opensearch_splade.training.teachers import ensemble
 

@@ -30,4 +30,4 @@ def shown(document: Document, asked: Sequence[Pair]) -> tuple[str, Collection[in
         if rest != (title, text) and len(" ".join(rest).split()) >= _LEAST:
             title, text = rest
             gone.append(place)
-    return (f"{title} {text}".strip() if gone else document.passage), gone
+    return (" ".join(f"{title} {text}".split()) if gone else document.passage), gone

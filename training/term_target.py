@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-_GAIN, _BRAKE, _MEMORY = 0.01, 0.8, 0.95
+_BRAKE, _MEMORY = 0.8, 0.95
 _LEAST, _MOST = 1e-6, 1.0
-_FASTEST = 0.02
-"""Of the logarithm in a step: a penalty that grows faster than the model can follow leaves it empty."""
+_GAIN, _FASTEST = (0.01, 0.04), (0.02, 0.05)
+"""Of the logarithm in a step, in a long run and in a short one: a penalty that grows faster than the model can follow
+leaves it empty."""
+_LONG = 1500
 _REACHED = 0.4
 """Share of the run in which the goal moves, evenly in its logarithm, from what the model has to what is wanted."""
 
@@ -24,12 +26,14 @@ class TermTarget:
 
     Attributes:
         wanted: Terms of a document, on average; ``None`` keeps the weight as it is.
+        steps: Of the run.
         weight: Of the penalty now.
         first: Terms of a document in the first batch.
         seen: Terms of a document of late.
     """
 
     wanted: float | None
+    steps: int = _LONG
     weight: float = 2e-3
     first: float | None = None
     seen: float | None = None
@@ -49,5 +53,7 @@ class TermTarget:
             return
         share = min(1.0, progress / _REACHED)
         goal = math.log(self.first) + share * (math.log(self.wanted) - math.log(self.first))
-        move = _GAIN * (math.log(self.seen) - goal) + _BRAKE * math.log(self.seen / before)
-        self.weight = min(_MOST, max(_LEAST, self.weight * math.exp(max(-_FASTEST, min(_FASTEST, move)))))
+        hurry = _LONG / self.steps
+        gain, fastest = (min(short, max(long, long * hurry)) for long, short in (_GAIN, _FASTEST))
+        move = gain * (math.log(self.seen) - goal) + _BRAKE * math.log(self.seen / before)
+        self.weight = min(_MOST, max(_LEAST, self.weight * math.exp(max(-fastest, min(fastest, move)))))

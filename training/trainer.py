@@ -86,7 +86,7 @@ class Trainer:
         self._idf = query_table(idf, encoder)
         self._learned = torch.zeros_like(self._idf, requires_grad=recipe.learned_queries)
         self._courses = [Course(one, encoder, recipe) for one in lessons]
-        self._target = TermTarget(recipe.terms, recipe.penalty)
+        self._target = TermTarget(recipe.terms, recipe.steps, recipe.penalty)
         self._trained = encoder.parameters() | ({"query_weights": self._learned} if recipe.learned_queries else {})
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
         self.step, self.seconds, self.best, self.first = 0, 0.0, -1.0, -1.0
