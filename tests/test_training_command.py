@@ -85,7 +85,7 @@ def test_a_cross_encoder_teaches(call: list[str], tmp_path: Path, monkeypatch: p
     folder = sequence_classifier(tmp_path / "cross")
     given = [*call, "--out", str(tmp_path / "new"), "--teacher", f"cross-encoder:{folder}=2", "--json", "--steps", "2"]
     with monkeypatch.context() as patched:
-        patched.setattr("opensearch_splade.training.adapt.pair_seconds", lambda *_: 1.0)
+        patched.setattr("opensearch_splade.training.plan.pair_seconds", lambda *_: 1.0)
         plan = json.loads(CliRunner().invoke(main, [*given, "--dry-run"]).stdout)
     assert plan["step_seconds"] > 24 * 24
     done = CliRunner().invoke(main, given)

@@ -86,7 +86,7 @@ def test_the_command_trains_adapters(call: list[str], tmp_path: Path) -> None:
     given = [*call[:6], "--out", str(tmp_path / "new"), *call[8:], "--lora", "2", "--cached", "4", "--batch", "8"]
     done = CliRunner().invoke(main, given)
     assert done.exit_code == 0, done.output
-    assert "steps of 8 pairs" in done.output
+    assert "steps of 48 documents" in done.output
     assert SparseEncoder.load(tmp_path / "new").fingerprint != SparseEncoder.load(call[3]).fingerprint
 
 
