@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import heapq
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,28 +13,20 @@ import click
 import orjson
 from click.core import ParameterSource
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from opensearch_splade.cli import adapt_options, options
+from opensearch_splade.cli.adapt_told import outcome_text, plan_text, plan_values, progress, result_values
 from opensearch_splade.evaluation.collection import load_collection
 from opensearch_splade.ingest.field_map import FieldMap
-from opensearch_splade.ingest.sources import read_source, shown
+from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.types import Document
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
     from opensearch_splade.onnx_models import Device
-    from opensearch_splade.training.adapt import Adapted
-    from opensearch_splade.training.plan import Plan
     from opensearch_splade.training.recipe import Recipe
-    from opensearch_splade.training.trainer import StepReport
 
-_ADDED: dict[str | None, str] = {
-    None: "",
-    "vocabulary": "the checkpoint has no vocabulary head: one tied to its word embeddings is added\n",
-    "scalar": "the checkpoint's body is given a head of one weight per token of the text\n",
-}
 _UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
@@ -90,7 +80,11 @@ def _weighted(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> 
 )
 @click.option("--judged", metavar="FOLDER", help="Judged questions to learn from too: their split `train`.")
 @adapt_options.data
-@click.option("--collection", metavar="FOLDER", help="Questions that will be measured: none like them is trained on.")
+@click.option(
+    "--collection",
+    metavar="FOLDER",
+    help="Judged: both bundles are measured on it, and none of its questions is learned.",
+)
 @click.option(
     "--terms", type=click.FloatRange(1), default=200, show_default=True, help="Terms of a document, on average."
 )
@@ -206,29 +200,40 @@ def adapt(
     recipe = _recipe(context, said, recipe_file)
     where = work or out.with_name(f"{out.name}.training")
     index = data.mined(fields, [bundle, *teachers])
-    job = Assignment(bundle, checkpoint, out, where, teachers, recipe, budget, device=device, mine_from=index)
     if index:
         console.print(f"hard negatives of index {index.index!r} too, by {', '.join(index.legs)}")
+    measured = load_collection(collection) if collection else None
+    job = Assignment(
+        bundle,
+        checkpoint,
+        out,
+        where,
+        teachers,
+        recipe,
+        budget,
+        device=device,
+        collection=measured,
+        mine_from=index,
+    )
     with console.status("reading documents and making questions of them ..."):
         client = data.client(*sources)
         read = [_read(source, fields, documents, seed, client) for source in sources]
         learned = load_collection(judged, "train") if judged else None
-        measured = load_collection(collection) if collection else None
         materials = [
             gather(one, learned, measured, seed, data.pairs(one, seed, None if dry_run else where)) for one in read
         ]
         plan = make_plan(job, materials)
     if dry_run:
-        click.echo(orjson.dumps(_plain(plan)) if as_json else _told(plan))
+        click.echo(orjson.dumps(plan_values(plan)) if as_json else plan_text(plan))
         return
     if not as_json:
-        click.echo(_told(plan))
-    with _bar(plan.recipe.steps, console) as tell:
+        click.echo(plan_text(plan))
+    with progress(plan.recipe.steps, console) as tell:
         done = run(job, materials, plan.recipe, tell)
     if as_json:
-        click.echo(orjson.dumps(_result(done)))
+        click.echo(orjson.dumps(result_values(done)))
         return
-    click.echo(_outcome(done, sources, out, terms))
+    click.echo(outcome_text(done, sources, out, terms))
 
 
 def _recipe(context: click.Context, said: Mapping[str, Any], file: Path | None) -> Recipe:
@@ -255,74 +260,3 @@ def _read(source: str, fields: FieldMap, most: int, seed: int, client: OpenSearc
     return heapq.nsmallest(
         most, found, key=lambda one: (blake2b(f"{seed} {one.id}".encode()).digest(), one.text, one.title)
     )
-
-
-def _told(plan: Plan) -> str:
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(plan.questions.items()))
-    recipe = plan.recipe
-    return (
-        f"{_ADDED[plan.adds_head]}"
-        f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
-        f"{recipe.steps:,} steps of {recipe.batch * (1 + recipe.neighbours)} documents at {plan.step_seconds:.2f} s "
-        f"({recipe.precision}): about {plan.seconds / 60:.0f} min in all"
-    )
-
-
-def _outcome(done: Adapted, sources: Sequence[str], out: Path, terms: float) -> str:
-    low, high = done.interval
-    change = done.new.ndcg - done.old.ndcg
-    better = low > 0
-    table = " --query-weights idf" if done.bundle.manifest.kind == "inference-free" else ""
-    advice = (
-        f"next, for a new index: osplade ingest {shown(sources[0])} --index NEW --bundle {out}{table}\n"
-        f"or for one that is in use: osplade migrate plan --source OLD --target NEW --bundle {out}"
-        if better
-        else "It is not proven to be better on these documents: keep the old one, or train longer (--steps, --budget)."
-    )
-    unfit = "int8 would differ too much from what was trained, so it is fp32\n"
-    exact = unfit if done.bundle.manifest.precision == "fp32" else ""
-    return (
-        f"{exact}{out}: {done.bundle.manifest.precision}, {done.new.bytes / 1e6:.1f} MB, fingerprint "
-        f"{done.bundle.manifest.fingerprint}, {done.steps:,} steps\n"
-        f"held-back questions, nDCG@10: {done.old.ndcg:.3f} before, {done.new.ndcg:.3f} now "
-        f"({change:+.3f}, 95 % {low:+.3f} to {high:+.3f}, p {done.p_value:.3f})\n"
-        f"terms of a document: {done.old.terms:.0f} before, {done.new.terms:.0f} now\n"
-        f"--prune top_k:{terms:.0f} holds each document to its strongest terms\n{advice}"
-    )
-
-
-def _plain(plan: Plan) -> dict[str, object]:
-    return {**asdict(plan), "recipe": plan.recipe.model_dump()}
-
-
-def _result(done: Adapted) -> dict[str, object]:
-    return {
-        "bundle": str(done.bundle.folder),
-        "fingerprint": done.bundle.manifest.fingerprint,
-        "steps": done.steps,
-        "old": asdict(done.old),
-        "new": asdict(done.new),
-        "interval": done.interval,
-        "p_value": done.p_value,
-    }
-
-
-@contextmanager
-def _bar(total: int, console: Console) -> Iterator[Callable[[StepReport], None]]:
-    columns = (
-        TextColumn("[bold]training"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[said]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("training", total=total, said="preparing teachers")
-
-        def tell(report: StepReport) -> None:
-            held = "" if report.held_back is None else f", held-back {report.held_back:.3f} (best {report.best:.3f})"
-            said = f"loss {report.loss:.2f}, {report.terms:.0f} terms{held}"
-            bar.update(task, completed=report.step, total=report.steps, said=said)
-
-        yield tell

@@ -130,6 +130,30 @@ def test_a_siamese_run_gives_a_siamese_bundle(call: list[str], tmp_path: Path) -
     assert bundle.encode_query("read a csv file")
 
 
+def test_both_bundles_are_measured_on_a_judged_collection(call: list[str], tmp_path: Path) -> None:
+    """All its questions are asked, of all its documents, cut to the terms wanted; none of them is learned."""
+    folder = tmp_path / "judged"
+    (folder / "qrels").mkdir(parents=True)
+    documents = [json.loads(line) for line in Path(call[1]).read_text(encoding="utf-8").splitlines()]
+    asked = [one for one in documents if len(one["title"].split()) > 1][:5]
+    (folder / "corpus.jsonl").write_text("\n".join(map(json.dumps, documents)), encoding="utf-8")
+    queries = [{"_id": one["_id"], "text": one["title"]} for one in asked]
+    (folder / "queries.jsonl").write_text("\n".join(map(json.dumps, queries)), encoding="utf-8")
+    rows = ["query-id\tcorpus-id\tscore", *(f"{one['_id']}\t{one['_id']}\t1" for one in asked)]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    given = [*call[:6], "--out", str(tmp_path / "new"), *call[8:], "--collection", str(folder), "--terms", "7"]
+    done = CliRunner().invoke(main, [*given, "--json"])
+    assert done.exit_code == 0, done.output
+    judged = json.loads(done.stdout)["collection"]
+    assert judged["questions"] == len(asked) > 1
+    assert 0 < judged["old"]["ndcg"] <= 1
+    assert judged["old"]["terms"] <= 7
+    assert judged["new"]["terms"] <= 7
+    assert judged["interval"][0] <= judged["new"]["ndcg"] - judged["old"]["ndcg"] <= judged["interval"][1]
+    told = CliRunner().invoke(main, [*given[:7], str(tmp_path / "other"), *given[8:]])
+    assert f"judged, nDCG@10 of {len(asked)}: " in told.output
+
+
 def test_a_bundle_alone_cannot_be_trained(call: list[str], tmp_path: Path) -> None:
     """The error says where its weights come from and which option names them."""
     given = [call[0], call[1], "--bundle", "splade-tiny-idf", "--out", str(tmp_path / "new")]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from opensearch_splade.errors import BundleError
+from opensearch_splade.evaluation.collection import Collection
 from opensearch_splade.onnx_models import Bundle, Device
 from opensearch_splade.onnx_models.bundle import Precision
 from opensearch_splade.training.cluster_negatives import ClusterIndex
@@ -36,6 +37,7 @@ class Assignment:
         seconds: Wall-clock budget of the training.
         precision: Of the new bundle; fp32 all the same where what was trained does not bear it.
         device: Where bundles run and the training does.
+        collection: Judged questions that both bundles are measured on at the end.
         mine_from: An index whose rankings are learned from too.
     """
 
@@ -48,6 +50,7 @@ class Assignment:
     seconds: float | None = None
     precision: Precision = "int8"
     device: Device = field(default_factory=Device)
+    collection: Collection | None = None
     mine_from: ClusterIndex | None = None
 
 

@@ -68,7 +68,7 @@ class Recipe(BaseModel):
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
-    scale: Weight = 15.0
+    scale: Weight = 20.0
     normalisation: Normalisation = "min-max"
     language: Language | None = "english"
     terms: Annotated[float, Field(gt=0)] | None = 200.0
