@@ -81,7 +81,7 @@ class Recipe(BaseModel):
     learned_queries: bool = False
     seed: int = 0
     watch_every: Annotated[int, Field(gt=0)] = 150
-    patience: Annotated[int, Field(gt=0)] = 6
+    patience: Annotated[int, Field(gt=0)] = 12
 
     @model_validator(mode="after")
     def _has_a_table_to_learn(self) -> Self:
