@@ -129,4 +129,6 @@ def _passages(pieces: Iterable[str]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(__doc__)
     main()
