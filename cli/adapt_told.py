@@ -51,8 +51,10 @@ def outcome_text(done: Adapted, sources: Sequence[str], out: Path, terms: float)
     )
     said = [_compared(one) for one in (done.held_back, done.collection) if one]
     manifest = done.bundle.manifest
+    exact = ["int8 would differ too much from what was trained, so it is fp32"] if manifest.precision == "fp32" else []
     return "\n".join(
         (
+            *exact,
             f"{out}: {manifest.precision}, {best.new.bytes / 1e6:.1f} MB, {best.old.bytes / 1e6:.1f} before",
             f"fingerprint {manifest.fingerprint}, {done.steps:,} steps",
             *said,
