@@ -50,7 +50,7 @@ def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     """A run on a few hundred entries of Python's documentation, taught by BM25."""
     documents = [one for one in islice(read_source("pydoc:"), 150) if isinstance(one, Document)]
     material = Material.split(documents, make_pairs(documents))
-    encoder = TrainableEncoder(str(checkpoint), recipe.max_length, lora=recipe.lora, seed=recipe.seed)
+    encoder = TrainableEncoder(str(checkpoint), recipe.max_length or 24, lora=recipe.lora, seed=recipe.seed)
     idf = count_idf(material.texts, encoder.tokenizer, encoder.vocabulary)
     lesson = lessons(material, {"bm25": 1.0}, "bm25", idf, folder / "teachers", Device(), recipe)
     folder.mkdir(exist_ok=True)
@@ -124,7 +124,7 @@ def test_training_finds_what_shares_no_word_with_the_question(tmp_path: Path) ->
     recipe = RECIPE.model_copy(
         update={"steps": 300, "watch_every": 100, "learning_rate": 5e-3, "terms": 12, "columns": None}
     )
-    encoder = TrainableEncoder(str(folder), recipe.max_length)
+    encoder = TrainableEncoder(str(folder), recipe.max_length or 24)
     places, teacher = np.arange(260), DenseTeacher(1.0, meaning[:220], meaning)
     near = nearest([teacher], list(range(220)), places, 20)
     documents = [Document(str(place), text) for place, text in enumerate(texts)]

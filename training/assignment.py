@@ -90,7 +90,7 @@ def student(assignment: Assignment, recipe: Recipe, work: Path) -> TrainableEnco
         checkpoint = str(headed)
     return TrainableEncoder(
         checkpoint,
-        recipe.max_length,
+        recipe.max_length or Bundle.open(assignment.bundle).manifest.max_length,
         activation=recipe.activation,
         lora=recipe.lora,
         seed=recipe.seed,

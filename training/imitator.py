@@ -21,6 +21,8 @@ from opensearch_splade.training.teacher_cache import load_teacher
 from opensearch_splade.training.teachers import SparseTeacher
 from opensearch_splade.training.trainable_dense import TrainableDense
 
+_READ = 192
+"""Tokens of a text, unless the recipe says so."""
 _WATCHED = 1000
 """Documents, at most, among which the overlap of both rankings is measured."""
 _AT_ONCE = 32
@@ -71,7 +73,7 @@ def make_imitator(
         raise TrainingError(f"{len(material.documents):,} documents gave too few questions to learn from and to watch.")
     student = TrainableDense(
         checkpoint,
-        recipe.max_length,
+        recipe.max_length or _READ,
         lora=recipe.lora,
         seed=recipe.seed,
         device=device,
