@@ -1,6 +1,6 @@
 """A training step: ours against sentence-transformers' own trainer, on the same batch, in one run.
 
-    pip install datasets        # what the trainer of sentence-transformers reads
+    pip install --no-deps datasets==4.4.1 multiprocess dill xxhash pandas    # what their trainer reads
     python benchmarks/training.py
     python benchmarks/training.py --pairs 8 --length 256 --rounds 3 --json
 
