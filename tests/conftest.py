@@ -18,6 +18,7 @@ from provisioned import Encoder, World, running
 from opensearch_splade.plugin import node as local
 from opensearch_splade.plugin.capabilities import probe
 from opensearch_splade.plugin.client import connect, redacted
+from opensearch_splade.plugin.connection_file import NAMES
 from opensearch_splade.plugin.launcher import RunningNode, ensure_node
 from opensearch_splade.plugin.node_versions import VERSIONS
 
@@ -101,6 +102,13 @@ def client(node: RunningNode) -> Iterator[OpenSearch]:
     """A client of the node."""
     with connect(node.url) as connected:
         yield connected
+
+
+@pytest.fixture
+def no_cluster_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of a connection is in the environment."""
+    for name in NAMES:
+        monkeypatch.delenv(f"OPENSEARCH_{name.upper()}", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -19,13 +19,12 @@ from provisioned import Encoder, bulk
 from secured_node import SecuredNode
 
 from opensearch_splade.plugin.client import connect
-from opensearch_splade.plugin.connection_file import NAMES
 from opensearch_splade.provisioning.stored import INGEST, SEARCH, TEMPLATES
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_cluster_named")]
 APPLY = "osplade-cluster-apply"
 LOOKING = {"diff": "osplade-cluster-diff", "status": "osplade-cluster-status"}
 SIMULATE = "cluster:admin/ingest/pipeline/simulate"
@@ -35,12 +34,6 @@ SIMULATE = "cluster:admin/ingest/pipeline/simulate"
 def secured(open_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNode]:
     with mixed_node(open_folder / "mixed", tmp_path_factory.mktemp("certificates")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(f"OPENSEARCH_{name.upper()}", raising=False)
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,11 @@ from opensearch_splade.errors import ClusterError
 from opensearch_splade.onnx_models.export import export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.plugin.client import connect, server_info
-from opensearch_splade.plugin.connection_file import NAMES
 
 if TYPE_CHECKING:
     from opensearchpy import OpenSearch
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.usefixtures("no_cluster_named")]
 STANDARD = ["--bundle", "splade-tiny-idf", "--analyzer", "standard"]
 """The minimal distribution has no English analyzer."""
 
@@ -35,12 +34,6 @@ STANDARD = ["--bundle", "splade-tiny-idf", "--analyzer", "standard"]
 def secured(open_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredNode]:
     with secured_node(open_folder / "secured", tmp_path_factory.mktemp("certificates")) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in NAMES:
-        monkeypatch.delenv(f"OPENSEARCH_{name.upper()}", raising=False)
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,18 @@ def trainer(checkpoint: Path, folder: Path, recipe: Recipe = RECIPE) -> Trainer:
     return Trainer(encoder, [lesson], idf, recipe, folder)
 
 
+def stopped_and_resumed(checkpoint: Path, folder: Path, recipe: Recipe, at: int) -> Trainer:
+    """A run that an exception ends after a step, and the one that goes on, as it stands before its first step."""
+
+    def stop(report: StepReport) -> None:
+        if report.step == at:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        trainer(checkpoint, folder, recipe).run(stop)
+    return trainer(checkpoint, folder, recipe)
+
+
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small BERT with random weights and a WordPiece vocabulary of Python's documentation."""

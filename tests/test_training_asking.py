@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from checkpoints import TEXTS, masked_lm
 from pydantic import ValidationError
-from test_training import RECIPE, small_bert, trainer
+from test_training import RECIPE, small_bert, stopped_and_resumed, trainer
 
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models.encoder import SparseEncoder
@@ -68,14 +68,7 @@ def test_a_siamese_student_learns_and_resumes(checkpoint: Path, tmp_path: Path) 
     trainer(checkpoint, tmp_path / "whole", SIAMESE).run(told.append)
     losses = [report.loss for report in told]
     assert sum(losses[-8:]) < 0.9 * sum(losses[:8])
-
-    def stop(report: StepReport) -> None:
-        if report.step == 20:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        trainer(checkpoint, tmp_path / "half", SIAMESE).run(stop)
-    resumed = trainer(checkpoint, tmp_path / "half", SIAMESE)
+    resumed = stopped_and_resumed(checkpoint, tmp_path / "half", SIAMESE, 20)
     assert resumed.step == 15
     resumed.run()
     found, expected = (load_state(tmp_path / name / STATE)[0] for name in ("half", "whole"))

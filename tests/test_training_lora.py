@@ -11,7 +11,7 @@ from checkpoints import TEXTS, masked_lm
 from click.testing import CliRunner
 from family_checkpoints import lsr_mlm, terms
 from gte_checkpoint import gte
-from test_training import RECIPE, checkpoint, trainer
+from test_training import RECIPE, checkpoint, stopped_and_resumed, trainer
 from test_training_command import call
 from test_training_families import dense_rows, moved, two_sided
 
@@ -67,14 +67,7 @@ def test_a_run_keeps_adapters_only_and_resumes(checkpoint: Path, tmp_path: Path)
     tensors, _ = load_state(tmp_path / "whole" / STATE)
     assert all("lora_" in name for name in tensors)
     assert all("lora_" in name for name in load_state(tmp_path / "whole" / BEST)[0])
-
-    def stop(report: StepReport) -> None:
-        if report.step == 30:
-            raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        trainer(checkpoint, tmp_path / "half", recipe).run(stop)
-    resumed = trainer(checkpoint, tmp_path / "half", recipe)
+    resumed = stopped_and_resumed(checkpoint, tmp_path / "half", recipe, 30)
     assert resumed.step == 20
     resumed.run()
     found = load_state(tmp_path / "half" / STATE)[0]

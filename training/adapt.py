@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from opensearch_splade.errors import ParityError
 from opensearch_splade.onnx_models import Bundle
 from opensearch_splade.onnx_models.bundle import TableKind
-from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+from opensearch_splade.onnx_models.export import ExportOptions
 from opensearch_splade.onnx_models.query_tables import QueryTable, count_idf
 from opensearch_splade.onnx_models.query_weights import write_table
 from opensearch_splade.training.assignment import RECIPE, Assignment, checkpoint_of, lacks_head, student
 from opensearch_splade.training.comparison import Comparison, on_collection, on_held_back
+from opensearch_splade.training.exporting import export_trained
 from opensearch_splade.training.lessons import Material, lessons
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.trainer import StepReport, Trainer
@@ -59,7 +59,9 @@ def adapt(
     (work / RECIPE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     encoder = student(assignment, recipe, work)
     idfs = [count_idf(one.texts, encoder.tokenizer, encoder.vocabulary) for one in materials]
-    idf = count_idf([text for one in materials for text in one.texts], encoder.tokenizer, encoder.vocabulary)
+    idf = idfs[0]
+    if len(materials) > 1:
+        idf = count_idf([text for one in materials for text in one.texts], encoder.tokenizer, encoder.vocabulary)
     taught = [
         lessons(
             one,
@@ -102,10 +104,4 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         )
         kind: TableKind = "table" if recipe.learned_queries else "idf"
         weights = QueryTable(kind, file=table) if recipe.kind == "inference-free" else None
-        try:
-            return export_bundle(str(checkpoint), assignment.out, how, query_weights=weights)
-        except ParityError:
-            if how.precision == "fp32":
-                raise
-            # What was trained for an hour is not thrown away because it cannot be quantised.
-            return export_bundle(str(checkpoint), assignment.out, replace(how, precision="fp32"), query_weights=weights)
+        return export_trained(checkpoint, assignment.out, how, weights)

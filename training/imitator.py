@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from opensearch_splade.errors import ParityError, TrainingError
+from opensearch_splade.errors import TrainingError
 from opensearch_splade.onnx_models import Bundle, Device
-from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
+from opensearch_splade.onnx_models.export import ExportOptions
 from opensearch_splade.training.dense_imitation import imitate, overlap
+from opensearch_splade.training.exporting import export_trained
 from opensearch_splade.training.gradient_cache import cut
 from opensearch_splade.training.lessons import Material
 from opensearch_splade.training.recipe import Recipe
@@ -99,10 +100,7 @@ def make_imitator(
             licence=student.licence,
             replace=True,
         )
-        try:
-            bundle = export_bundle(str(Path(folder) / "checkpoint"), out, options)
-        except ParityError:  # what was trained is not thrown away because it cannot be quantised
-            bundle = export_bundle(str(Path(folder) / "checkpoint"), out, replace(options, precision="fp32"))
+        bundle = export_trained(Path(folder) / "checkpoint", out, options)
     return Imitated(bundle, before, after, len(held))
 
 

@@ -108,8 +108,8 @@ def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, materials: Sequence
     texts = sorted((text for one in materials for text in one.texts), key=len)
     ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.neighbours))
     width = len(encoder.vocabulary.features)
-    siamese = recipe.kind == "siamese" or recipe.columns is None
-    count = None if siamese else _ASKED * recipe.questions + (recipe.columns or 0)
+    whole = recipe.kind == "siamese" or recipe.columns is None
+    count = None if whole else _ASKED * recipe.questions + (recipe.columns or 0)
     columns = Columns.drawn([], width, count, np.random.default_rng(0)).ids.to(encoder.device)
     chunks = [partial(encoder, chunk, columns) for chunk in cut(ids, recipe.cached or len(ids))]
     taken: list[float] = []

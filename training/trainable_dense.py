@@ -6,7 +6,7 @@ caching are those of sparse students; there are no terms, so there is no penalty
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -73,14 +73,6 @@ class TrainableDense:
     def parameters(self) -> dict[str, Any]:
         """Trainable tensors by name."""
         return dict(self._body.parameters)
-
-    def load(self, tensors: Mapping[str, Any]) -> None:
-        """Puts weights of ``parameters`` back in their places."""
-        import torch
-
-        with torch.no_grad():
-            for name, value in self.parameters().items():
-                value.copy_(tensors[name])
 
     def __call__(self, token_ids: Sequence[Sequence[int]]) -> Any:
         """Vectors as the bundle gives them, shape ``(texts, dimension)``.
