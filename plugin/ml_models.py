@@ -155,8 +155,32 @@ def _deployed(client: OpenSearch, model_id: str, patience: float) -> Model:
     what = f"deploy the model {model_id}"
     answer = call(client, "POST", f"/models/{model_id}/_deploy", what=what)
     if task := answer.get("task_id"):
-        wait_for_task(client, task, what, patience=patience)
+        wait_for_deployment(client, model_id, task, patience=patience)
     return wait_for_state(client, model_id, "DEPLOYED", patience=patience)
+
+
+def wait_for_deployment(client: OpenSearch, model_id: str, task_id: str, *, patience: float = PATIENCE) -> None:
+    """Waits for a deployment's task, which says why one fails, or for the model, which knows when one is done.
+
+    ML Commons notes that nodes began in one write and that they ended in another, and does not order them: a remote
+    model is deployed so fast that its task may say ``RUNNING`` for good.
+
+    Args:
+        client: Connected to the cluster.
+        model_id: Of the model.
+        task_id: As ``_deploy`` gave it.
+        patience: Seconds.
+
+    Raises:
+        MlCommonsError: It failed, on one node at least; says what each said.
+        ClusterError: The cluster does not answer, or time is up.
+    """
+
+    def deployed() -> bool:
+        model = get_model(client, model_id)
+        return model is not None and model.is_deployed
+
+    wait_for_task(client, task_id, f"deploy the model {model_id}", patience=patience, or_else=deployed)
 
 
 def undeploy(client: OpenSearch, model_id: str, *, patience: float = PATIENCE) -> None:

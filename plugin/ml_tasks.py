@@ -10,6 +10,8 @@ from opensearch_splade.plugin.client import address
 from opensearch_splade.plugin.ml_commons import call, refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from opensearchpy import OpenSearch
 
     from opensearch_splade.types import Json
@@ -19,7 +21,14 @@ PATIENCE = 120.0
 PAUSE = 0.2
 
 
-def wait_for_task(client: OpenSearch, task_id: str, what: str, *, patience: float = PATIENCE) -> Json:
+def wait_for_task(
+    client: OpenSearch,
+    task_id: str,
+    what: str,
+    *,
+    patience: float = PATIENCE,
+    or_else: Callable[[], bool] = lambda: False,
+) -> Json:
     """Waits until a task of ML Commons is done and gives it.
 
     Args:
@@ -27,6 +36,7 @@ def wait_for_task(client: OpenSearch, task_id: str, what: str, *, patience: floa
         task_id: As ``_register`` and ``_deploy`` give it.
         what: What the task does, for messages.
         patience: Seconds.
+        or_else: Asked while the task runs: whether what it was for is there, whatever it says itself.
 
     Raises:
         MlCommonsError: It failed, on one node at least; says what each said.
@@ -39,6 +49,8 @@ def wait_for_task(client: OpenSearch, task_id: str, what: str, *, patience: floa
             return task
         if task["state"] in {"FAILED", "COMPLETED_WITH_ERROR", "CANCELLED", "EXPIRED"}:
             raise refused(client, what, _said(task.get("error", task["state"])))
+        if or_else():
+            return task
         require_time(client, deadline, what, f"the task {task_id} is {task['state']}", patience)
 
 

@@ -35,6 +35,7 @@ from opensearch_splade.plugin.ml_models import (
     redeploy,
     register_remote,
     undeploy,
+    wait_for_deployment,
     wait_for_state,
 )
 from opensearch_splade.plugin.ml_packages import register_local
@@ -229,6 +230,23 @@ def test_waiting_ends(ml_client: OpenSearch, ml_name: str, remote: Encoder) -> N
         wait_for_state(ml_client, "none", "DEPLOYED")
     with pytest.raises(MlCommonsError, match="find task"):
         wait_for_task(ml_client, "none", "deploy nothing")
+
+
+@pytest.mark.filterwarnings("ignore:this request accesses system indices")
+def test_a_task_that_says_running_for_good_is_not_waited_for(
+    ml_client: OpenSearch, ml_name: str, remote: Encoder
+) -> None:
+    """ML Commons' two writes of a task's state may come in the wrong order; here the late one is made by hand."""
+    put_settings(ml_client, settings_for_connector(ml_client, remote.url))
+    model = register_remote(ml_client, ml_name, create_connector(ml_client, connector_body(ml_name, remote.url)))
+    task = call(ml_client, "POST", f"/models/{model}/_deploy")["task_id"]
+    wait_for_state(ml_client, model, "DEPLOYED")
+    wait_for_task(ml_client, task, "deploy it")
+    late = {"doc": {"state": "RUNNING"}}
+    ml_client.update(index=".plugins-ml-task", id=task, body=late, params={"refresh": "true"})
+    with pytest.raises(ClusterError, match="is RUNNING"):
+        wait_for_task(ml_client, task, "deploy it", patience=1)
+    wait_for_deployment(ml_client, model, task, patience=1)
 
 
 def test_a_server_without_ml_commons_or_without_anyone_is_told_so() -> None:
