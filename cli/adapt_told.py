@@ -35,7 +35,7 @@ def plan_text(plan: Plan) -> str:
         f"{_ADDED[plan.adds_head]}"
         f"{plan.documents:,} documents; questions: {kinds}; {plan.held_back:,} of them held back\n"
         f"{recipe.steps:,} steps of {recipe.batch * (1 + recipe.neighbours)} documents at {plan.step_seconds:.2f} s "
-        f"({recipe.precision}): about {plan.seconds / 60:.0f} min in all"
+        f"({recipe.precision}), {recipe.max_length} tokens of each: about {plan.seconds / 60:.0f} min in all"
     )
 
 

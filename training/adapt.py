@@ -95,7 +95,7 @@ def _exported(assignment: Assignment, trainer: Trainer, work: Path) -> Bundle:
         how = ExportOptions(
             kind=recipe.kind,
             precision=assignment.precision,
-            max_length=min(before.max_length, trainer.encoder.longest or before.max_length),
+            max_length=trainer.encoder.length,
             activation=recipe.activation,
             name=assignment.out.resolve().name,
             origin=f"{origin}, adapted by osplade adapt",

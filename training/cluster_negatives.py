@@ -37,7 +37,7 @@ _TOGETHER = 256  # questions whose hits are held at once
 
 @dataclass(frozen=True, slots=True)
 class ClusterRanking:
-    """One ranking, as ``negatives.Ranker``.
+    """One ranking, as ``nearest.Ranker``.
 
     Attributes:
         places: Of each question the best documents; ``-1`` where there are fewer. Shape ``(questions, DEPTH)``.
@@ -46,7 +46,7 @@ class ClusterRanking:
     places: npt.NDArray[np.int32]
 
     def best(self, depth: int) -> Iterator[list[int]]:
-        """See ``negatives.Ranker``."""
+        """See ``nearest.Ranker``."""
         return (row[row >= 0][:depth].tolist() for row in self.places)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from opensearch_splade.errors import TrainingError
+from opensearch_splade.training.anchors import Anchors
 from opensearch_splade.training.asking import question_ids
 from opensearch_splade.training.lessons import Lessons
 from opensearch_splade.training.losses import idf_price
@@ -16,9 +18,16 @@ from opensearch_splade.training.trainable import TrainableEncoder
 
 
 class Course:
-    """Lessons of one source, ready for an encoder."""
+    """Lessons of one source, ready for an encoder.
 
-    def __init__(self, lessons: Lessons, encoder: TrainableEncoder, recipe: Recipe) -> None:
+    Args:
+        lessons: What is learned.
+        encoder: The student before training.
+        recipe: How.
+        cache: Folder where the student's first vectors are kept.
+    """
+
+    def __init__(self, lessons: Lessons, encoder: TrainableEncoder, recipe: Recipe, cache: Path) -> None:
         if len(lessons.pairs) < 2:
             raise TrainingError(f"{len(lessons.pairs)} questions could be made of these documents: too few to learn.")
         self.lessons = lessons
@@ -35,6 +44,9 @@ class Course:
             seed=recipe.seed,
         )
         self.price = self._first_prices(encoder, recipe)
+        held = recipe.kind == "inference-free" and recipe.anchor > 0
+        texts = [document.passage for document in lessons.documents]
+        self.anchors = Anchors(encoder, texts, cache, recipe) if held else None
 
     def shown(self, batch: Batch, step: int, hidden: float) -> tuple[list[str], set[int]]:
         """Texts of the documents, and the places of the pairs that are hidden from them."""

@@ -66,7 +66,7 @@ class CrossEncoderTeacher:
             known = {key: self._scores.of(key) for key in asked.values()}
         return np.array([[known[asked[one]][answers[other]] for other in documents] for one in queries], np.float32)
 
-    def best(self, depth: int) -> Iterator[list[int]]:  # noqa: ARG002 - the protocol's
+    def best(self, depth: int, queries: Sequence[int] | None = None) -> Iterator[list[int]]:  # noqa: ARG002 - protocol
         """Not to be had.
 
         Raises:

@@ -15,7 +15,7 @@ from opensearch_splade.training.cluster_negatives import ClusterIndex
 from opensearch_splade.training.cross_encoder import CROSS_ENCODER
 from opensearch_splade.training.held_back import HeldBack
 from opensearch_splade.training.near_duplicates import groups
-from opensearch_splade.training.nearest import Ranker, nearest
+from opensearch_splade.training.nearest import Ranker, Some, nearest
 from opensearch_splade.training.pseudo_queries import Pair, make_pairs, split_held_back, without_measured
 from opensearch_splade.training.recipe import Recipe
 from opensearch_splade.training.shown import shown
@@ -136,21 +136,23 @@ def lessons(
     """
     texts, pairs = material.texts, material.trained
     copies = groups(texts)
-    asked = [pair.query for pair in pairs]
-    taught = [
-        load_teacher(name, weight, asked, texts, cache, device, recipe.language) for name, weight in teachers.items()
-    ]
     drawn = np.random.default_rng(recipe.seed).permutation(len(pairs))
     begin = sorted({*drawn[:_BEGINNINGS].tolist(), *(place for place, pair in enumerate(pairs) if not pair.made)})
     # Near documents are looked for with the held-back questions too: among them these look for their answer.
-    both = [*(pairs[place] for place in begin), *material.held_back]
-    names = dict.fromkeys(one for one in (BM25, student, *teachers) if not one.startswith(CROSS_ENCODER))
-    questions = [one.query for one in both]
-    models: list[Ranker] = [load_teacher(name, 1.0, questions, texts, cache, device, recipe.language) for name in names]
+    asked = [*pairs, *material.held_back]
+    mined = [*begin, *range(len(pairs), len(asked))]
+    both = [asked[place] for place in mined]
+    questions = [pair.query for pair in asked]
+    loaded = {
+        name: load_teacher(name, teachers.get(name, 1.0), questions, texts, cache, device, recipe.language)
+        for name in dict.fromkeys((BM25, student, *teachers))
+    }
+    models: list[Ranker] = [Some(one, mined) for name, one in loaded.items() if not name.startswith(CROSS_ENCODER)]
     if cluster:
-        models += cluster.rankings(questions, material.documents, cache)
+        models += cluster.rankings([pair.query for pair in both], material.documents, cache)
     near = nearest(models, [pair.document for pair in both], copies, _NEAR)
     held = _watched(material, near[len(begin) :], copies)
+    taught = [loaded[name] for name in teachers]
     return Lessons(pairs, material.documents, copies, begin, near[: len(begin)], taught, idf, held)
 
 

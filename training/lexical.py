@@ -37,10 +37,8 @@ class Lexical:
         having = Counter(word for one in counts for word in one)
         self._ids = {word: place for place, word in enumerate(sorted(having))}
         self._idf = {word: math.log1p((len(texts) - count + 0.5) / (count + 0.5)) for word, count in having.items()}
-        mean = sum(one.total() for one in counts) / max(1, len(counts)) or 1.0
         self.documents = stack(
-            self._row({word: tf / (tf + K1 * (1 - B + B * one.total() / mean)) for word, tf in one.items()})
-            for one in counts
+            saturated([Counter({self._ids[word]: tf for word, tf in one.items()}) for one in counts])
         )
 
     def queries(self, texts: Sequence[str]) -> SparseVectors:
@@ -51,3 +49,18 @@ class Lexical:
     def _row(self, weights: Mapping[str, float]) -> SparseRow:
         row = sorted((self._ids[word], weight) for word, weight in weights.items())
         return np.array([place for place, _ in row], np.int32), np.array([weight for _, weight in row], np.float32)
+
+
+def saturated(counts: Sequence[Counter[int]]) -> list[SparseRow]:
+    """BM25's part of a document, of each: what its terms weigh before their idf, less than 1.
+
+    Args:
+        counts: How often each term stands in each document.
+    """
+    mean = sum(one.total() for one in counts) / max(1, len(counts)) or 1.0
+    rows: list[SparseRow] = []
+    for one in counts:
+        norm, ids = K1 * (1 - B + B * one.total() / mean), sorted(one)
+        tf = np.array([one[term] for term in ids], np.float64)
+        rows.append((np.array(ids, np.int32), (tf / (tf + norm)).astype(np.float32)))
+    return rows

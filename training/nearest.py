@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from opensearch_splade.training.teachers import Teacher
 
 _FLAT = 60
 """Of reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009)."""
@@ -19,6 +22,18 @@ class Ranker(Protocol):
     def best(self, depth: int) -> Iterator[list[int]]:
         """Of each question the places of the best documents, among all; those of score 0 are left out."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """A teacher that is asked some of its questions only."""
+
+    teacher: Teacher
+    queries: Sequence[int]
+
+    def best(self, depth: int) -> Iterator[list[int]]:
+        """See ``Ranker``."""
+        return self.teacher.best(depth, self.queries)
 
 
 def nearest(

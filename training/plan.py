@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from opensearch_splade.errors import TrainingError
+from opensearch_splade.onnx_models import Bundle
 from opensearch_splade.training.assignment import RECIPE, Assignment, checkpoint_of, lacks_head, student
 from opensearch_splade.training.columns import Columns
 from opensearch_splade.training.cross_encoder import pair_seconds
@@ -25,6 +26,8 @@ from opensearch_splade.training.trainable import TrainableEncoder
 
 _TEACHING, _SHORT = 0.01, 0.2
 """Seconds that a model costs a document, roughly, and the part of it that a question costs: a plan is no promise."""
+_LONGEST, _SAMPLED = 512, 1000
+"""Tokens of a text that are read at most where nobody asked for more, and the documents that are counted for it."""
 _ASKED = 5
 """Terms that a question of a batch adds to its columns."""
 
@@ -68,6 +71,8 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     recipe = _begun(assignment) or assignment.recipe
     adds_head = lacks_head(checkpoint_of(assignment), recipe)
     with tempfile.TemporaryDirectory() as folder:
+        if recipe.max_length is None:
+            recipe = recipe.model_copy(update={"max_length": _length(assignment, recipe, materials, Path(folder))})
         speeds = {
             one: _step_seconds(
                 student(assignment, recipe.model_copy(update={"precision": one}), Path(folder)), recipe, materials
@@ -85,6 +90,7 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     kinds = Counter[str](pair.kind for one in materials for pair in [*one.trained, *one.held_back])
     read = documents + _SHORT * kinds.total()
     preparing = _TEACHING * read * len(dict.fromkeys([assignment.bundle, *assignment.teachers, BM25]))
+    preparing += _TEACHING * documents if recipe.anchor else 0
     return Plan(documents, dict(kinds), held, recipe, step, preparing + each * steps + _TEACHING * 8 * held, adds_head)
 
 
@@ -95,8 +101,18 @@ def _begun(assignment: Assignment) -> Recipe | None:
         return None
     began = Recipe.model_validate_json(kept.read_bytes())
     asked = assignment.recipe
-    free = {"precision": asked.precision} | ({"steps": asked.steps} if assignment.seconds is not None else {})
+    free = {"precision": asked.precision, "max_length": asked.max_length}
+    free |= {"steps": asked.steps} if assignment.seconds is not None else {}
     return began if began.model_copy(update=free) == asked else None
+
+
+def _length(assignment: Assignment, recipe: Recipe, materials: Sequence[Material], folder: Path) -> int:
+    """Tokens that nineteen of twenty documents have, between what the bundle reads and what the checkpoint can."""
+    least = Bundle.open(assignment.bundle).manifest.max_length
+    encoder = student(assignment, recipe.model_copy(update={"max_length": max(least, _LONGEST)}), folder)
+    texts = [text for one in materials for text in one.texts[:: -(-len(one.texts) // _SAMPLED)]]
+    needed = float(np.quantile([len(ids) for ids in encoder.tokenizer.encode(texts)], 0.95))
+    return min(max(least, 8 * int(np.ceil(needed / 8))), encoder.longest or _LONGEST)
 
 
 def _precisions(recipe: Recipe) -> Sequence[TrainingPrecision]:

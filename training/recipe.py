@@ -23,18 +23,21 @@ class Recipe(BaseModel):
         batch: Neighbourhoods of a step; see ``neighbourhoods``.
         neighbours: Documents of one, besides the answer.
         questions: Of a step, at most.
-        columns: Terms that a step computes besides those of its questions; ``None`` is all. See ``columns``.
+        columns: Terms that a step computes besides those of its questions and documents; ``None`` is all: ``columns``.
         hidden: Share of the titles and sentences asked that are hidden from their document.
         cached: Texts that are encoded at once: a large batch in the memory of a small one, at the price of encoding
             twice (``gradient_cache``). ``None`` encodes a batch in one go.
         precision: ``bf16`` multiplies in bfloat16, weights and gradients stay in float32: for GPUs, and for processors
             that know it. ``None``: whichever is faster here, which the plan then says.
-        max_length: Tokens of a text that are read while training; ``None`` is as many as the bundle reads. Fewer are
-            faster and worse: a model trained on 192 tokens gained on texts cut there, and nothing on texts of 256.
+        max_length: Tokens of a text that are read, while training and by the bundle that comes out. ``None``: as many
+            as nineteen of twenty documents have, at least what the old bundle reads and at most 512.
         learning_rate: Its highest value; it rises over the first twentieth and then falls to 0 in a line.
         kl: Weight of the distillation from the teachers' distribution.
         info_nce: Weight of the contrastive loss.
         margin_mse: Weight of the squared difference of margins.
+        anchor: Weight of what holds documents' terms to their anchors (``anchors``), of inference-free students.
+        frequency: Part of BM25's counts (each less than 1) in an anchor; weights before training count 1.
+        expansion: How much a term that does not stand in a document is held to its anchor; one that does counts 1.
         scale: What the teachers' scores, once in [0, 1], are multiplied by: how sure of themselves they are.
         normalisation: Of each teacher's scores of a question.
         language: Of BM25's words; see ``lexical.Lexical``.
@@ -58,17 +61,20 @@ class Recipe(BaseModel):
     batch: Annotated[int, Field(gt=0)] = 6
     neighbours: Annotated[int, Field(gt=0)] = 5
     questions: Annotated[int, Field(gt=0)] = 256
-    columns: Annotated[int, Field(gt=0)] | None = 4000
+    columns: Annotated[int, Field(gt=0)] | None = 2500
     hidden: Share = 0.5
     max_length: Annotated[int, Field(ge=8)] | None = None
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     cached: Annotated[int, Field(gt=0)] | None = None
     precision: TrainingPrecision | None = None
     lora: Annotated[int, Field(gt=0)] | None = None
     kl: Weight = 1.0
     info_nce: Weight = 0.2
     margin_mse: Weight = 0.0
-    scale: Weight = 20.0
+    anchor: Weight = 6.0
+    frequency: Weight = 1.8
+    expansion: Share = 0.05
+    scale: Weight = 15.0
     normalisation: Normalisation = "min-max"
     language: Language | None = "english"
     terms: Annotated[float, Field(gt=0)] | None = 200.0
@@ -80,7 +86,7 @@ class Recipe(BaseModel):
     activation: Literal["log1p", "log1p_log1p"] | None = None
     learned_queries: bool = False
     seed: int = 0
-    watch_every: Annotated[int, Field(gt=0)] = 150
+    watch_every: Annotated[int, Field(gt=0)] = 400
     patience: Annotated[int, Field(gt=0)] = 12
 
     @model_validator(mode="after")

@@ -60,12 +60,13 @@ def load_teacher(
     sparse = SparseEncoder(bundle, device)
     return SparseTeacher(
         weight,
-        _cached_sparse(asked, partial(sparse.encode_queries, queries)),
-        _cached_sparse(answers, partial(sparse.encode_documents, documents)),
+        cached_sparse(asked, partial(sparse.encode_queries, queries)),
+        cached_sparse(answers, partial(sparse.encode_documents, documents)),
     )
 
 
-def _cached_sparse(path: Path, make: Callable[[], SparseVectors]) -> SparseVectors:
+def cached_sparse(path: Path, make: Callable[[], SparseVectors]) -> SparseVectors:
+    """Sparse vectors from the files ``path-….npy``; made and written where there are none."""
     files = [path.with_name(f"{path.name}-{part}.npy") for part in ("indptr", "token_ids", "weights")]
     if not all(file.exists() for file in files):
         made = make()

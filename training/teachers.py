@@ -33,8 +33,8 @@ class Teacher(Protocol):
         """Shape ``(queries, documents)``."""
         ...
 
-    def best(self, depth: int) -> Iterator[list[int]]:
-        """Of each question the places of the best documents, among all; those of score 0 are left out."""
+    def best(self, depth: int, queries: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Of each question, or of some, the places of the best documents among all; those of score 0 are left out."""
         ...
 
 
@@ -51,9 +51,10 @@ class DenseTeacher:
         found: Scores = self.queries[list(queries)] @ self.documents[list(documents)].T
         return found
 
-    def best(self, depth: int) -> Iterator[list[int]]:
+    def best(self, depth: int, queries: Sequence[int] | None = None) -> Iterator[list[int]]:
         """See ``Teacher``."""
-        return (_strongest(self.documents @ row, depth) for row in self.queries)
+        asked = range(len(self.queries)) if queries is None else queries
+        return (_strongest(self.documents @ self.queries[one], depth) for one in asked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +74,11 @@ class SparseTeacher:
         found: Scores = _columns(asked, terms) @ _columns(answers, terms).T
         return found
 
-    def best(self, depth: int) -> Iterator[list[int]]:
+    def best(self, depth: int, queries: Sequence[int] | None = None) -> Iterator[list[int]]:
         """See ``Teacher``."""
         index = ExactIndex([""] * len(self.documents), self.documents)
-        return (_strongest(index.scores(*row), depth) for row in self.queries)
+        asked = range(len(self.queries)) if queries is None else queries
+        return (_strongest(index.scores(*self.queries.row(one)), depth) for one in asked)
 
 
 def ensemble(

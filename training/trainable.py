@@ -46,6 +46,7 @@ class TrainableEncoder:
 
     Attributes:
         longest: Tokens that the checkpoint takes at most; ``None`` where it does not say.
+        length: Tokens that are read of a text at most.
         device: The same as torch calls it.
         tokenizer: The checkpoint's, truncating.
         vocabulary: Features by token id, as the bundle will have them.
@@ -76,8 +77,10 @@ class TrainableEncoder:
         self._half = precision == "bf16"
         self._autocast = partial(torch.autocast, self.device.type, torch.bfloat16, enabled=self._half)
         self.longest = self._checkpoint.max_length
-        limit = min(max_length, self.longest or max_length)
-        self.tokenizer = Tokenizer(self._checkpoint.tokenizer_folder / "tokenizer.json", limit, self._checkpoint.prompt)
+        self.length = min(max_length, self.longest or max_length)
+        self.tokenizer = Tokenizer(
+            self._checkpoint.tokenizer_folder / "tokenizer.json", self.length, self._checkpoint.prompt
+        )
         width = self._body.vocabulary
         self.vocabulary = Vocabulary(self.tokenizer.vocabulary, width, self.tokenizer.special)
         self._kept = torch.ones(width, device=self.device)

@@ -85,7 +85,7 @@ class Trainer:
         self.encoder, self.recipe, self._folder = encoder, recipe, folder
         self._idf = query_table(idf, encoder)
         self._learned = torch.zeros_like(self._idf, requires_grad=recipe.learned_queries)
-        self._courses = [Course(one, encoder, recipe) for one in lessons]
+        self._courses = [Course(one, encoder, recipe, folder / "anchors") for one in lessons]
         self._target = TermTarget(recipe.terms, recipe.steps, recipe.penalty)
         self._trained = encoder.parameters() | ({"query_weights": self._learned} if recipe.learned_queries else {})
         self._optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.learning_rate, weight_decay=0.0)
@@ -152,7 +152,8 @@ class Trainer:
         read, gone = course.shown(batch, self.step, recipe.hidden)
         texts = self.encoder.tokenizer.encode(read)
         asked = [course.asked[place] for place in batch.pairs]
-        columns = self._columns(asked, course.batches.chance(self.step, 2))
+        held = course.anchors.terms(batch.documents) if course.anchors else []
+        columns = self._columns([*asked, *held], course.batches.chance(self.step, 2))
         encoders = [partial(self.encoder, one, columns.ids) for one in cut(texts, recipe.cached or len(texts))]
         if recipe.kind == "siamese":
             chunks = cut(asked, recipe.cached or len(asked))
@@ -163,6 +164,8 @@ class Trainer:
             if recipe.kind == "inference-free":
                 questions = inference_free(course.idf * self._learned.exp(), asked, columns.ids)
             found = imitation(questions @ weights.T, batch, gone, course.lessons, recipe)
+            if course.anchors:
+                found = found + recipe.anchor * course.anchors.distance(weights, batch.documents, columns, course.idf)
             self._loss = float(found.detach())
             self._terms = float(((weights > 0).float().mean(0) * columns.counts).sum())
             return found + self._target.weight * self._penalty(weights, questions, columns, course.price[columns.ids])
