@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from opensearch_splade.cli.main import main
 from opensearch_splade.ingest.sources import read_source
 from opensearch_splade.onnx_models import SparseEncoder
-from opensearch_splade.onnx_models.export import export_bundle
+from opensearch_splade.onnx_models.export import ExportOptions, export_bundle
 from opensearch_splade.onnx_models.query_tables import QueryTable
 from opensearch_splade.types import Document
 
@@ -113,6 +113,27 @@ def test_what_comes_out_is_an_inference_free_bundle(call: list[str]) -> None:
     assert told["steps"] == 3
     assert 0 <= told["old"]["ndcg"] <= 1
     assert told["interval"][0] <= told["new"]["ndcg"] - told["old"]["ndcg"] <= told["interval"][1]
+
+
+def test_a_new_bundle_reads_as_much_as_documents_have(call: list[str], tmp_path: Path) -> None:
+    """More tokens than the old one where they are needed, or as many as were asked for."""
+    export_bundle(call[5], tmp_path / "short", ExportOptions(max_length=8), query_weights=QueryTable("binary"))
+    given = [
+        "adapt",
+        call[1],
+        "--bundle",
+        str(tmp_path / "short"),
+        *call[4:6],
+        "--out",
+        str(tmp_path / "new"),
+        *call[8:],
+    ]
+    plan = json.loads(CliRunner().invoke(main, [*given, "--dry-run", "--json"]).stdout)
+    assert 8 < plan["recipe"]["max_length"] <= 512
+    done = CliRunner().invoke(main, [*given, "--max-length", "12"])
+    assert done.exit_code == 0, done.output
+    assert "12 tokens of each" in done.output
+    assert SparseEncoder.load(tmp_path / "new").bundle.manifest.max_length == 12
 
 
 def test_a_siamese_run_gives_a_siamese_bundle(call: list[str], tmp_path: Path) -> None:
