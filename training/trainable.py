@@ -28,6 +28,8 @@ from opensearch_splade.training.torch_device import torch_device
 from opensearch_splade.types import SparseVectors
 
 _CPU = Device()
+_ALIKE = 8
+"""Texts that are padded to one length: a batch is sorted and cut, or most of it would be padding of its longest one."""
 
 
 class TrainableEncoder:
@@ -109,6 +111,16 @@ class TrainableEncoder:
             token_ids: Of each text, special tokens included.
             columns: Ids of vocabulary columns, one-dimensional int64: only these are computed, in this order.
         """
+        import torch
+
+        head = self._head(columns)
+        order = sorted(range(len(token_ids)), key=lambda place: len(token_ids[place]))
+        alike = [order[start : start + _ALIKE] for start in range(0, len(order), _ALIKE)]
+        weights = torch.cat([self._weights([token_ids[one] for one in places], head, columns) for places in alike])
+        return weights[torch.tensor(order, device=self.device).argsort()]
+
+    def _weights(self, token_ids: Sequence[Sequence[int]], head: tuple[Any, Any, Any], columns: Any) -> Any:
+        """Of texts that are padded to the longest of them."""
         ids, mask = (one.to(self.device) for one in padded(token_ids))
         with self._autocast():
             states = self._body.states(ids, mask)
@@ -116,7 +128,15 @@ class TrainableEncoder:
         counts = self._counted(ids, mask)
         if self._body.scalar:
             return self._scalar(states, counts, ids, columns)
-        return self._pooled(states, counts, columns)
+        return self._pooled(states, counts, *head)
+
+    def _head(self, columns: Any) -> tuple[Any, Any, Any]:
+        """Weight and bias of the columns, and which of them are kept."""
+        whole = (self._body.weight, self._body.bias, self._kept)
+        if columns is None or self._body.scalar:
+            return whole
+        weight, bias, kept = (one if one is None else one[columns] for one in whole)
+        return weight, bias, kept
 
     def _scalar(self, states: Any, counts: Any, ids: Any, columns: Any) -> Any:
         """States to the weights of the texts' own tokens."""
@@ -124,14 +144,10 @@ class TrainableEncoder:
         weights = scalar_weights(scores, counts, ids, self._activate, self._body.vocabulary) * self._kept
         return weights if columns is None else weights[:, columns]
 
-    def _pooled(self, states: Any, counts: Any, columns: Any) -> Any:
+    def _pooled(self, states: Any, counts: Any, weight: Any, bias: Any, kept: Any) -> Any:
         """States ``(batch, length, hidden)`` of positions, some of which count, to weights."""
         import torch
 
-        weight, bias, kept = (
-            one if one is None or columns is None else one[columns]
-            for one in (self._body.weight, self._body.bias, self._kept)
-        )
         if self._checkpoint.pooling == "sum":
             bias = torch.zeros_like(kept) if bias is None else bias
             return sum_scores(states, counts, weight, bias, self._activate) * kept
