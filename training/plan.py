@@ -120,13 +120,14 @@ def _precisions(recipe: Recipe) -> Sequence[TrainingPrecision]:
 
 
 def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, materials: Sequence[Material]) -> float:
-    """Seconds of forward and backward, the best of three tries on texts of middling length."""
-    texts = sorted((text for one in materials for text in one.texts), key=len)
-    ids = encoder.tokenizer.encode([texts[len(texts) // 2]] * recipe.batch * (1 + recipe.neighbours))
+    """Seconds of forward and backward, the best of three tries on texts as they come."""
+    texts = [text for one in materials for text in one.texts]
+    chance, size = np.random.default_rng(0), recipe.batch * (1 + recipe.neighbours)
+    ids = encoder.tokenizer.encode([texts[place] for place in chance.integers(len(texts), size=size)])
     width = len(encoder.vocabulary.features)
     whole = recipe.kind == "siamese" or recipe.columns is None
     count = None if whole else _ASKED * recipe.questions + (recipe.columns or 0)
-    columns = Columns.drawn([], width, count, np.random.default_rng(0)).ids.to(encoder.device)
+    columns = Columns.drawn(ids if recipe.anchor else [], width, count, chance).ids.to(encoder.device)
     chunks = [partial(encoder, chunk, columns) for chunk in cut(ids, recipe.cached or len(ids))]
     taken: list[float] = []
     for _ in range(3):
