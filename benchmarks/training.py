@@ -114,6 +114,7 @@ def ours(texts: Sequence[str], pairs: int, length: int, steps: int, folder: Path
         questions=pairs,
         max_length=length,
         kl=0,
+        anchor=0,
         info_nce=1,
         hidden=0,
         watch_every=10_000,

@@ -20,7 +20,7 @@ def test_it_finds_more_than_the_one_it_began_with(collections_dir: Path) -> None
     """CACM's judged questions, documents cut to 200 terms: better beyond chance, by the figures of the model card."""
     found = on_collection((BEFORE, ADAPTED), load_collection(str(collections_dir / "cacm")), Device(), 200.0)
     assert found.interval[0] > 0, found
-    assert found.new.ndcg == pytest.approx(0.4366, abs=0.005)
+    assert found.new.ndcg == pytest.approx(0.4316, abs=0.005)
     assert found.old.ndcg == pytest.approx(0.3739, abs=0.005)
 
 
