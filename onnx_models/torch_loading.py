@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,25 @@ from opensearch_splade.onnx_models.term_layouts import backbone_config
 
 # What Transformers raises for a config or weights that do not fit together; all mean "not a checkpoint of this kind".
 _UNFIT = (ValueError, KeyError, OSError, RuntimeError, TypeError, AttributeError)
+
+
+def _libraries() -> tuple[Any, Any]:
+    """Transformers with torch; it looks at import whether scikit-learn is there: for one way of generating text.
+
+    That way, with scipy and pandas, is 140 MB of a process that generates nothing, so it is not there for a moment.
+    """
+    hidden = not {"sklearn", "transformers"} & sys.modules.keys()
+    if hidden:
+        sys.modules["sklearn"] = None  # type: ignore[assignment]  # Python's own way to say: not importable
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingExtraError("transformers with torch", "export") from error
+    finally:
+        if hidden:
+            del sys.modules["sklearn"]
+    return torch, transformers
 
 
 def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path, *, traced: bool = True) -> Any:
@@ -28,11 +48,7 @@ def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path, *, tr
         CheckpointError: Config and weights do not fit together, or code of the folder's own would be needed.
         MissingExtraError: torch is not installed.
     """
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers with torch", "export") from error
+    torch, transformers = _libraries()
     require_safetensors(folder)
     try:
         # ModernBERT would compile itself where it can, which cannot be traced.
@@ -53,11 +69,7 @@ def load_pretrained(auto_class: str, checkpoint: Checkpoint, folder: Path, *, tr
 
 def make_from_config(auto_class: str, checkpoint: Checkpoint, folder: Path | str) -> Any:
     """A model of the shape that ``config.json`` states, to be filled."""
-    try:
-        import torch
-        import transformers
-    except ImportError as error:
-        raise MissingExtraError("transformers with torch", "export") from error
+    torch, transformers = _libraries()
     try:
         config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
         made = getattr(transformers, auto_class).from_config(

@@ -143,7 +143,9 @@ def adds_up(hit: Hit) -> bool:
     """Whether what is told of a hit is its score, and what the parts of a leg gave that leg's."""
     fused = combine([leg.normalised for leg in hit.legs], [leg.weight for leg in hit.legs], hit.combination)
     told = fused + sum(part.score for part in hit.boosts)
-    whole = abs(told - hit.score) <= SUM_TOLERANCE * abs(hit.score)
+    # Z-scores are of either sign, and a sum of nearly nothing is no more exact than its largest part.
+    largest = max(abs(one) for one in (hit.score, *(leg.normalised or 0.0 for leg in hit.legs)))
+    whole = abs(told - hit.score) <= SUM_TOLERANCE * largest
     legs = [leg for leg in hit.legs if leg.why]
     return whole and all(
         abs(sum(one.score for one in leg.why) - leg.score) <= SUM_TOLERANCE * leg.score for leg in legs

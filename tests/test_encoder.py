@@ -182,7 +182,7 @@ def test_well_formed_text_can_be_encoded(text: str) -> None:
 
 def test_shipped_bundles_share_document_vectors() -> None:
     """The siamese and the inference-free bundle are one model, so either may ask what the other encoded."""
-    assert shipped() == ["minilm-l6", "splade-tiny", "splade-tiny-idf"]
+    assert shipped() == ["minilm-l6", "splade-tiny", "splade-tiny-adapted", "splade-tiny-idf"]
     fingerprint = Bundle.open("splade-tiny").manifest.fingerprint
     found = {folder.name: kind for folder, kind in shipped_with(fingerprint).items()}
     assert found == {"splade-tiny": "siamese", "splade-tiny-idf": "inference-free"}

@@ -126,7 +126,7 @@ def test_every_fusion_is_explained(
     assert_adds_up(found)
     assert {hit.combination for hit in found.hits} == {Fusion.parse(mode.removeprefix("hybrid:")).combination}
     for hit in found.hits:
-        assert worked_out(explained(hit, 3).plain) == pytest.approx(hit.score, rel=2e-5)
+        assert worked_out(explained(hit, 3).plain) == pytest.approx(hit.score, rel=2e-5, abs=1e-5)
 
 
 @pytest.mark.parametrize("mode", [*SINGLE, *METHODS])
