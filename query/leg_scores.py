@@ -141,11 +141,11 @@ def similarity(score: float) -> float:
 
 def adds_up(hit: Hit) -> bool:
     """Whether what is told of a hit is its score, and what the parts of a leg gave that leg's."""
-    fused = combine([leg.normalised for leg in hit.legs], [leg.weight for leg in hit.legs], hit.combination)
-    told = fused + sum(part.score for part in hit.boosts)
-    # Z-scores are of either sign, and a sum of nearly nothing is no more exact than its largest part.
-    largest = max(abs(one) for one in (hit.score, *(leg.normalised or 0.0 for leg in hit.legs)))
-    whole = abs(told - hit.score) <= SUM_TOLERANCE * largest
+    parts, weights = [leg.normalised for leg in hit.legs], [leg.weight for leg in hit.legs]
+    told = combine(parts, weights, hit.combination) + sum(part.score for part in hit.boosts)
+    # Z-scores are of either sign, and a sum of nearly nothing is no more exact than the parts that cancelled.
+    size = max(abs(hit.score), abs(combine([abs(part) for part in parts], weights, hit.combination)))
+    whole = abs(told - hit.score) <= SUM_TOLERANCE * size
     legs = [leg for leg in hit.legs if leg.why]
     return whole and all(
         abs(sum(one.score for one in leg.why) - leg.score) <= SUM_TOLERANCE * leg.score for leg in legs

@@ -235,12 +235,13 @@ def test_query_weights_are_those_of_one_process(place: Place, tmp_path: Path) ->
 
 def test_workers_that_are_killed_lose_nothing(place: Place) -> None:
     """Ray starts them again, the ledger knows what was acknowledged, and one large file was cut between them."""
-    place.write("all.jsonl", *foxes(range(6000)), "no JSON")
-    with Killer(place, times=2, step=1500) as killer:
+    place.write("all.jsonl", *foxes(range(9000)), "no JSON")
+    # Three bulk requests are stored before a kill: of two workers' first ones no acknowledgement need have come yet.
+    with Killer(place, times=2, step=3000) as killer:
         report = place.ingest("--workers", "2", code=3)
     assert killer.killed >= 2
-    # A worker that died before the first acknowledgement has nothing that is found unchanged.
-    assert report["unchanged"] + report["indexed"] == 6000
+    assert report["unchanged"] > 0
+    assert report["unchanged"] + report["indexed"] == 9000
     assert [letter["record"] for letter in place.letters()] == ["no JSON"]
     assert place.audit()["clean"]
 
