@@ -134,6 +134,9 @@ def test_a_new_bundle_reads_as_much_as_documents_have(call: list[str], tmp_path:
     assert done.exit_code == 0, done.output
     assert "12 tokens of each" in done.output
     assert SparseEncoder.load(tmp_path / "new").bundle.manifest.max_length == 12
+    for more, expected in (([], 12), (["--max-length", "16"], 16)):  # a run that is gone on with, and another one
+        plan = json.loads(CliRunner().invoke(main, [*given, *more, "--dry-run", "--json"]).stdout)
+        assert plan["recipe"]["max_length"] == expected
 
 
 def test_a_siamese_run_gives_a_siamese_bundle(call: list[str], tmp_path: Path) -> None:

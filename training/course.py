@@ -44,9 +44,8 @@ class Course:
             seed=recipe.seed,
         )
         self.price = self._first_prices(encoder, recipe)
-        held = recipe.kind == "inference-free" and recipe.anchor > 0
         texts = [document.passage for document in lessons.documents]
-        self.anchors = Anchors(encoder, texts, cache, recipe) if held else None
+        self.anchors = Anchors(encoder, texts, cache, recipe) if recipe.anchored else None
 
     def shown(self, batch: Batch, step: int, hidden: float) -> tuple[list[str], set[int]]:
         """Texts of the documents, and the places of the pairs that are hidden from them."""

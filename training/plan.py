@@ -90,18 +90,18 @@ def make_plan(assignment: Assignment, materials: Sequence[Material]) -> Plan:
     kinds = Counter[str](pair.kind for one in materials for pair in [*one.trained, *one.held_back])
     read = documents + _SHORT * kinds.total()
     preparing = _TEACHING * read * len(dict.fromkeys([assignment.bundle, *assignment.teachers, BM25]))
-    preparing += _TEACHING * documents if recipe.anchor else 0
+    preparing += _TEACHING * documents if recipe.anchored else 0
     return Plan(documents, dict(kinds), held, recipe, step, preparing + each * steps + _TEACHING * 8 * held, adds_head)
 
 
 def _begun(assignment: Assignment) -> Recipe | None:
-    """The recipe of a run that is gone on with, if it is this one: its steps and precision stay as they are."""
+    """The recipe of a run that is gone on with, if it is this one: what nobody asks for now stays as it is."""
     kept = assignment.work / RECIPE
     if not kept.exists():
         return None
     began = Recipe.model_validate_json(kept.read_bytes())
     asked = assignment.recipe
-    free = {"precision": asked.precision, "max_length": asked.max_length}
+    free: dict[str, object] = {name: None for name in ("precision", "max_length") if getattr(asked, name) is None}
     free |= {"steps": asked.steps} if assignment.seconds is not None else {}
     return began if began.model_copy(update=free) == asked else None
 
@@ -127,7 +127,7 @@ def _step_seconds(encoder: TrainableEncoder, recipe: Recipe, materials: Sequence
     width = len(encoder.vocabulary.features)
     whole = recipe.kind == "siamese" or recipe.columns is None
     count = None if whole else _ASKED * recipe.questions + (recipe.columns or 0)
-    columns = Columns.drawn(ids if recipe.anchor else [], width, count, chance).ids.to(encoder.device)
+    columns = Columns.drawn(ids if recipe.anchored else [], width, count, chance).ids.to(encoder.device)
     chunks = [partial(encoder, chunk, columns) for chunk in cut(ids, recipe.cached or len(ids))]
     taken: list[float] = []
     for _ in range(3):

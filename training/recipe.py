@@ -89,6 +89,11 @@ class Recipe(BaseModel):
     watch_every: Annotated[int, Field(gt=0)] = 400
     patience: Annotated[int, Field(gt=0)] = 12
 
+    @property
+    def anchored(self) -> bool:
+        """Whether terms are held to anchors: a siamese student has no query weights to say what an error costs."""
+        return self.kind == "inference-free" and self.anchor > 0
+
     @model_validator(mode="after")
     def _has_a_table_to_learn(self) -> Self:
         if self.learned_queries and self.kind == "siamese":
