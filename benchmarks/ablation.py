@@ -24,7 +24,7 @@ from rich.table import Table
 
 from opensearch_splade.evaluation.collection import Collection, load_collection
 from opensearch_splade.onnx_models import Device
-from opensearch_splade.training.comparison import Comparison, on_collection
+from opensearch_splade.training.comparison import Comparison, sides_on_collection
 from opensearch_splade.training.recipe import Recipe
 
 BUNDLE, DEFAULT = "splade-tiny-idf", "default"
@@ -65,11 +65,10 @@ def main(
     """Differences from the default recipe."""
     judged = load_collection(collection)
     names = [DEFAULT, *(only or [name for name in VARIANTS if name != DEFAULT])]
-    made = {name: trained(name, judged, checkpoint, steps, terms, seed, work) for name in names}
-    pairs = {"untrained": BUNDLE} | {name: str(made[name]) for name in names[1:]}
-    found = {
-        name: on_collection((str(made[DEFAULT]), one), judged, Device(), float(terms)) for name, one in pairs.items()
-    }
+    made = {name: str(trained(name, judged, checkpoint, steps, terms, seed, work)) for name in names}
+    made["untrained"] = BUNDLE
+    default, *others = sides_on_collection(list(made.values()), judged, Device(), float(terms))
+    found = {name: Comparison.of(judged.name, (default, side)) for name, side in zip([*made][1:], others, strict=True)}
     if as_json:
         print(json.dumps({name: told(one) for name, one in found.items()}))
         return
@@ -117,17 +116,10 @@ def table(found: Mapping[str, Comparison], title: str) -> Table:
     shown = Table("", "nDCG@10", "terms", "against the default", "95 %", "p", title=title)
     default = next(iter(found.values())).old
     shown.add_row(DEFAULT, f"{default.ndcg:.4f}", f"{default.terms:.0f}", "", "", "")
-    for name, one in found.items():
-        low, high = one.interval
-        difference = f"{one.new.ndcg - one.old.ndcg:+.4f}"
-        shown.add_row(
-            name,
-            f"{one.new.ndcg:.4f}",
-            f"{one.new.terms:.0f}",
-            difference,
-            f"{low:+.4f} to {high:+.4f}",
-            f"{one.p_value:.3f}",
-        )
+    for name, values in ((name, told(one)) for name, one in found.items()):
+        low, high = values["interval"]
+        figures = (f"{values['ndcg']:.4f}", f"{values['terms']:.0f}", f"{values['difference']:+.4f}")
+        shown.add_row(name, *figures, f"{low:+.4f} to {high:+.4f}", f"{values['p']:.3f}")
     return shown
 
 

@@ -84,9 +84,15 @@ def on_collection(bundles: Sequence[str], collection: Collection, device: Device
         device: Where they run.
         terms: Documents keep their strongest so many terms, as with ``--prune top_k``.
     """
+    return Comparison.of(collection.name, sides_on_collection(bundles, collection, device, terms))
+
+
+def sides_on_collection(
+    bundles: Sequence[str], collection: Collection, device: Device, terms: float | None
+) -> list[tuple[Side, npt.NDArray[np.float64]]]:
+    """As ``on_collection``, any number of bundles: each one's figures, and its nDCG@10 of every question."""
     documents = [one for one in read_source(collection.source) if isinstance(one, Document)]
-    sides = [_collection(bundle, collection, documents, device, terms) for bundle in bundles]
-    return Comparison.of(collection.name, sides)
+    return [_collection(bundle, collection, documents, device, terms) for bundle in bundles]
 
 
 def _held_back(bundle: str, taught: Sequence[Lessons], device: Device) -> tuple[Side, npt.NDArray[np.float64]]:
